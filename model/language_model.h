@@ -1,0 +1,44 @@
+#ifndef SIEVE_MODEL_LANGUAGE_MODEL_H_
+#define SIEVE_MODEL_LANGUAGE_MODEL_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+namespace sieve {
+
+// One step over a ragged batch of sequences: T tokens of S sequences, some prefilling, some decoding.
+struct Batch {
+  absl::Span<const int32_t> tokens;     // [T]
+  absl::Span<const int32_t> positions;  // [T], consecutive within a sequence
+  absl::Span<const int32_t> offsets;    // [S + 1]: tokens of sequence s are offsets[s] .. offsets[s+1]-1
+  // Pages of sequence s: block_tables[s * block_table_stride ...], in order of position, at least as many as hold
+  // positions 0 .. last position of s.
+  absl::Span<const int32_t> block_tables;
+  int64_t block_table_stride = 0;
+  absl::Span<const int32_t> logit_rows;  // [R]: indices into tokens whose next-token logits are wanted
+};
+
+struct PageCopy {
+  int32_t from = 0;
+  int32_t to = 0;
+};
+
+// What the engine needs of a model with its paged cache. Not thread-safe: one step at a time.
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+  virtual int64_t vocabulary_size() const = 0;
+  virtual int64_t num_pages() const = 0;  // page ids are 0 .. num_pages-1
+  // Copies whole pages (all layers), before the next Forward.
+  virtual void CopyPages(absl::Span<const PageCopy> copies) = 0;
+  // Writes this step's keys and values to the cache and the logits [R, vocabulary], float32.
+  // The result for a sequence does not depend on what else is in the batch, nor on how its tokens are cut into steps:
+  // it is the same to the last bit.
+  virtual absl::Status Forward(const Batch& batch, absl::Span<float> logits) = 0;
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_MODEL_LANGUAGE_MODEL_H_

@@ -1,0 +1,46 @@
+#ifndef SIEVE_SERVER_EVENT_QUEUE_H_
+#define SIEVE_SERVER_EVENT_QUEUE_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/generation.h"
+
+namespace sieve {
+
+// The bounded queue between the engine and one stream. The engine never waits on it: before it schedules a
+// sequence it asks HasRoom(), and leaves out a sequence whose reader is behind. The reader is told of the change from
+// empty to not empty by a callback, which must not block.
+class EventQueue {
+ public:
+  // `on_ready` runs on the engine's thread, without locks held.
+  EventQueue(size_t capacity, std::function<void()> on_ready);
+
+  // Never fails: AcceptedEvent, FinishedEvent and EndEvent may go beyond the capacity (they are few).
+  void Push(GenerationEvent event);
+  bool HasRoom() const;
+  // When the reader last took something (or the queue was made), for finding readers that vanished.
+  absl::Time LastPop() const;
+
+  std::optional<GenerationEvent> Pop(absl::Time now);
+
+  // Set by the reader's side; the engine looks at it at every step.
+  void Cancel();
+  bool cancelled() const;
+
+ private:
+  const size_t capacity_;
+  const std::function<void()> on_ready_;
+  mutable absl::Mutex mutex_;
+  std::deque<GenerationEvent> events_ ABSL_GUARDED_BY(mutex_);
+  absl::Time last_pop_ ABSL_GUARDED_BY(mutex_);
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_SERVER_EVENT_QUEUE_H_
