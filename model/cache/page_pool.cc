@@ -1,0 +1,141 @@
+#include "model/cache/page_pool.h"
+
+#include <algorithm>
+
+#include "absl/base/internal/raw_logging.h"
+#include "absl/strings/str_cat.h"
+
+namespace sieve {
+
+PagePool::PagePool(int64_t num_pages, Hasher hasher) : hasher_(hasher), pages_(num_pages) {
+  free_.reserve(num_pages);
+  for (int64_t page = num_pages - 1; page >= 0; --page) free_.push_back(page);
+}
+
+bool PagePool::Allocate(int64_t count, std::vector<int32_t>* pages) {
+  if (count > available_pages()) return false;
+  for (int64_t i = 0; i < count; ++i) {
+    if (free_.empty()) EvictOne();
+    const int32_t page = free_.back();
+    free_.pop_back();
+    pages_[page].references = 1;
+    pages->push_back(page);
+  }
+  return true;
+}
+
+void PagePool::AddRef(int32_t page) {
+  ABSL_RAW_CHECK(pages_[page].references > 0, "a reference to a page that nobody holds");
+  ++pages_[page].references;
+}
+
+void PagePool::Release(absl::Span<const int32_t> pages) {
+  for (auto page = pages.rbegin(); page != pages.rend(); ++page) Unreference(*page);
+}
+
+int32_t PagePool::Publish(int32_t page, int32_t parent, absl::Span<const int32_t> tokens) {
+  ABSL_RAW_CHECK(tokens.size() == kPageTokens, "only full pages are indexed");
+  Page& entry = pages_[page];
+  if (entry.indexed || (parent != kNoPage && !pages_[parent].indexed)) return page;
+  const PrefixHash hash = hasher_(parent == kNoPage ? PrefixHash() : pages_[parent].hash, tokens);
+  const auto [slot, is_new] = index_.try_emplace(hash, page);
+  if (is_new) {
+    entry.indexed = true;
+    entry.parent = parent;
+    entry.hash = hash;
+    std::copy(tokens.begin(), tokens.end(), entry.tokens.begin());
+    return page;
+  }
+  const int32_t twin = Find(hash, parent, tokens);
+  if (twin == kNoPage) return page;  // another prefix with the same hash keeps its place
+  Reference(twin);
+  Unreference(page);
+  return twin;
+}
+
+std::vector<int32_t> PagePool::TakePrefix(absl::Span<const int32_t> tokens) {
+  std::vector<int32_t> found;
+  PrefixHash hash;
+  int32_t parent = kNoPage;
+  for (; tokens.size() >= kPageTokens; tokens.remove_prefix(kPageTokens)) {
+    const absl::Span<const int32_t> page_tokens = tokens.first(kPageTokens);
+    hash = hasher_(hash, page_tokens);
+    parent = Find(hash, parent, page_tokens);
+    if (parent == kNoPage) break;
+    Reference(parent);
+    found.push_back(parent);
+  }
+  return found;
+}
+
+// Compares the tokens and the parent too, so that equal hashes never hand out another prompt's
+// cache.
+int32_t PagePool::Find(const PrefixHash& hash, int32_t parent,
+                       absl::Span<const int32_t> tokens) const {
+  const auto slot = index_.find(hash);
+  if (slot == index_.end()) return kNoPage;
+  const Page& entry = pages_[slot->second];
+  const bool same =
+      entry.parent == parent && std::equal(tokens.begin(), tokens.end(), entry.tokens.begin());
+  return same ? slot->second : kNoPage;
+}
+
+void PagePool::Reference(int32_t page) {
+  if (pages_[page].references++ == 0) unused_.erase(pages_[page].place);
+}
+
+void PagePool::Unreference(int32_t page) {
+  Page& entry = pages_[page];
+  ABSL_RAW_CHECK(entry.references > 0, "a page was released more often than taken");
+  if (--entry.references > 0) return;
+  if (entry.indexed) {
+    entry.place = unused_.insert(unused_.end(), page);
+  } else {
+    free_.push_back(page);
+  }
+}
+
+void PagePool::EvictOne() {
+  const int32_t page = unused_.front();
+  unused_.pop_front();
+  index_.erase(pages_[page].hash);
+  pages_[page].indexed = false;
+  free_.push_back(page);
+}
+
+std::string PagePool::CheckConsistency() const {
+  std::vector<int> places(pages_.size(), 0);  // free or cached
+  for (const int32_t page : free_) {
+    ++places[page];
+    if (pages_[page].indexed) return absl::StrCat("page ", page, " is free and indexed");
+  }
+  for (const int32_t page : unused_) {
+    ++places[page];
+    if (!pages_[page].indexed) return absl::StrCat("page ", page, " is cached but not indexed");
+  }
+  int64_t indexed = 0;
+  for (int64_t page = 0; page < num_pages(); ++page) {
+    const Page& entry = pages_[page];
+    if (places[page] != (entry.references == 0 ? 1 : 0)) {
+      return absl::StrCat("page ", page, " has ", entry.references, " references and is in ",
+                          places[page], " lists");
+    }
+    if (!entry.indexed) continue;
+    ++indexed;
+    const auto slot = index_.find(entry.hash);
+    if (slot == index_.end() || slot->second != page) {
+      return absl::StrCat("page ", page, " is missing from the index");
+    }
+    if (entry.parent == kNoPage) continue;
+    if (!pages_[entry.parent].indexed) return absl::StrCat("page ", page, " lost its parent");
+    if (entry.references > 0 && pages_[entry.parent].references == 0) {
+      return absl::StrCat("page ", page, " is held without its parent ", entry.parent);
+    }
+  }
+  if (indexed != index_.size()) {
+    return absl::StrCat("the index has ", index_.size(), " entries for ", indexed, " pages");
+  }
+  return "";
+}
+
+}  // namespace sieve
