@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace sieve {
 
 // Frequencies of the rotary embedding, as Hugging Face's `rope_scaling` names them.
@@ -12,9 +14,9 @@ struct RopeScaling {
   enum class Kind { kNone, kLinear, kLlama3 };
   Kind kind = Kind::kNone;
   double factor = 1;
-  double low_freq_factor = 1;            // kLlama3 only
-  double high_freq_factor = 4;           // kLlama3 only
-  int64_t original_context_length = 0;   // tokens; kLlama3 only
+  double low_freq_factor = 1;           // kLlama3 only
+  double high_freq_factor = 4;          // kLlama3 only
+  int64_t original_context_length = 0;  // tokens; kLlama3 only
 };
 
 // The shape of a Llama-architecture model.
@@ -32,13 +34,18 @@ struct ModelConfig {
   double rms_norm_epsilon = 1e-5;
   double rope_theta = 10000;
   RopeScaling rope_scaling;
-  // What GGUF gives instead of rope_scaling: divisors of the frequencies [head_dim / 2]; else empty.
+  // What GGUF gives instead of rope_scaling: divisors of the frequencies [head_dim / 2]; else
+  // empty.
   std::vector<float> rope_frequency_divisors;
   // True: pairs (2i, 2i+1) rotate together (GGUF's order of the Q and K rows);
   // false: pairs (i, i + head_dim/2) (Hugging Face's).
   bool rope_interleaved = false;
   bool tied_embeddings = false;
 };
+
+// INVALID_ARGUMENT, naming the field, for a shape that contradicts itself or is beyond any sensible
+// size (so that no product of two fields overflows).
+absl::Status ValidateConfig(const ModelConfig& config);
 
 // Angles per position [head_dim / 2] of the rotary embedding, scaling applied
 // (`llama3`: Meta's frequency-dependent interpolation, as in transformers' modeling_rope_utils).

@@ -24,9 +24,10 @@ class Checkpoint {
   virtual int64_t file_bytes() const = 0;
 };
 
-// Opens a .gguf file, or a Hugging Face folder (config.json, *.safetensors, tokenizer.json), or the GGUF
-// or safetensors file in it. Everything is checked: NOT_FOUND when there is no such path, INVALID_ARGUMENT
-// (with file, tensor and reason) for anything malformed, inconsistent, truncated or unsupported.
+// Opens a .gguf file, or a Hugging Face folder (config.json, *.safetensors, tokenizer.json), or the
+// GGUF or safetensors file in it. Everything is checked: NOT_FOUND when there is no such path,
+// INVALID_ARGUMENT (with file, tensor and reason) for anything malformed, inconsistent, truncated
+// or unsupported.
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path);
 
 }  // namespace sieve

@@ -5,19 +5,12 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <string_view>
-#include <variant>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/tensor_view.h"
+#include "model/checkpoint/gguf_value.h"
 
 namespace sieve {
-
-// A metadata value: integers widen to int64 (or uint64 where they do not fit), floats to double. Strings view the mapped file.
-using GgufValue =
-    std::variant<int64_t, uint64_t, double, bool, std::string_view, std::vector<int64_t>,
-                 std::vector<double>, std::vector<bool>, std::vector<std::string_view>>;
 
 // A GGUF file (versions 2 and 3, little-endian), mapped read-only. Format:
 // https://github.com/ggml-org/ggml/blob/master/docs/gguf.md

@@ -1,0 +1,101 @@
+#include "model/checkpoint/json.h"
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "model/checkpoint/mapped_file.h"
+
+namespace sieve {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxJsonBytes = 64 << 20;
+
+// nullptr when the field is absent or null.
+const json* Find(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it == object.end() || it->is_null() ? nullptr : &*it;
+}
+
+absl::Status WrongType(const char* key, const char* expected) {
+  return absl::InvalidArgumentError(absl::StrCat("\"", key, "\" is not ", expected));
+}
+
+}  // namespace
+
+absl::StatusOr<json> ParseJsonObject(std::string_view text) {
+  std::set<std::string> keys;
+  std::string duplicate;
+  const auto watch_keys = [&](int depth, json::parse_event_t event, json& parsed) {
+    if (event == json::parse_event_t::key && depth == 1) {
+      const std::string& key = parsed.get_ref<const std::string&>();
+      if (!keys.insert(key).second) duplicate = key;
+    }
+    return true;
+  };
+  json object = json::parse(text, watch_keys, /*allow_exceptions=*/false);
+  if (object.is_discarded()) return absl::InvalidArgumentError("malformed JSON");
+  if (!object.is_object()) return absl::InvalidArgumentError("not a JSON object");
+  if (!duplicate.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", duplicate, "\" appears twice"));
+  }
+  return object;
+}
+
+absl::StatusOr<json> ReadJsonObject(const std::string& path) {
+  absl::StatusOr<MappedFile> file = MappedFile::Open(path);
+  if (!file.ok()) return file.status();
+  if (file->bytes().size() > kMaxJsonBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": larger than ", kMaxJsonBytes, " bytes"));
+  }
+  absl::StatusOr<json> object = ParseJsonObject(file->bytes());
+  if (!object.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", object.status().message()));
+  }
+  return object;
+}
+
+absl::Status GetField(const json& object, const char* key, int64_t& value) {
+  const json* field = Find(object, key);
+  if (field == nullptr) return absl::OkStatus();
+  if (!field->is_number_integer()) return WrongType(key, "an integer");
+  if (field->is_number_unsigned() &&
+      field->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+    return WrongType(key, "an integer of 64 bits");
+  }
+  value = field->get<int64_t>();
+  return absl::OkStatus();
+}
+
+absl::Status GetField(const json& object, const char* key, double& value) {
+  const json* field = Find(object, key);
+  if (field == nullptr) return absl::OkStatus();
+  if (!field->is_number() || !std::isfinite(field->get<double>())) {
+    return WrongType(key, "a finite number");
+  }
+  value = field->get<double>();
+  return absl::OkStatus();
+}
+
+absl::Status GetField(const json& object, const char* key, bool& value) {
+  const json* field = Find(object, key);
+  if (field == nullptr) return absl::OkStatus();
+  if (!field->is_boolean()) return WrongType(key, "true or false");
+  value = field->get<bool>();
+  return absl::OkStatus();
+}
+
+absl::Status GetField(const json& object, const char* key, std::string& value) {
+  const json* field = Find(object, key);
+  if (field == nullptr) return absl::OkStatus();
+  if (!field->is_string()) return WrongType(key, "a string");
+  value = field->get<std::string>();
+  return absl::OkStatus();
+}
+
+}  // namespace sieve
