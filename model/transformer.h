@@ -13,10 +13,10 @@
 namespace sieve {
 
 struct TransformerOptions {
-  int num_threads = 0;                // 0: one a core
-  int64_t cache_pages = 0;            // pages of the cache, at least 1
-  DType cache_dtype = DType::kF16;    // kF32, kF16 or kBF16
-  int64_t summary_bytes = 0;          // see CacheGeometry
+  int num_threads = 0;              // 0: one a core
+  int64_t cache_pages = 0;          // pages of the cache, at least 1
+  DType cache_dtype = DType::kF16;  // kF32, kF16 or kBF16
+  int64_t summary_bytes = 0;        // see CacheGeometry
 };
 
 // Bytes in use by purpose.
@@ -26,11 +26,12 @@ struct MemoryUse {
   int64_t workspace = 0;  // activations, grown to the largest step so far
 };
 
-// A Llama on the CPU with its paged cache. Weights stay in the types that the checkpoint stores them in.
+// A Llama on the CPU with its paged cache. Weights stay in the types that the checkpoint stores
+// them in.
 class Transformer : public LanguageModel {
  public:
-  // `weights` point into memory that must outlive the model (a Checkpoint). RESOURCE_EXHAUSTED when the cache cannot be
-  // allocated, INVALID_ARGUMENT for what the kernels do not support (named).
+  // `weights` point into memory that must outlive the model (a Checkpoint). RESOURCE_EXHAUSTED when
+  // the cache cannot be allocated, INVALID_ARGUMENT for what the kernels do not support (named).
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const ModelConfig& config,
                                                              const LlamaWeights& weights,
                                                              const TransformerOptions& options);

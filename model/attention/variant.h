@@ -1,0 +1,44 @@
+#ifndef SIEVE_MODEL_ATTENTION_VARIANT_H_
+#define SIEVE_MODEL_ATTENTION_VARIANT_H_
+
+#include <cstdint>
+
+#include "kernels/paged_attention_params.h"
+#include "kernels/thread_pool.h"
+#include "model/language_model.h"
+
+namespace sieve {
+
+// What one layer's attention works on.
+struct AttentionArgs {
+  const Batch* batch = nullptr;
+  int64_t layer = 0;
+  PagedKvView kv;            // this step's keys and values are in it
+  const float* q = nullptr;  // [tokens, num_heads, head_dim], RoPE applied
+  int64_t q_stride = 0;      // floats from token to token
+  float* out = nullptr;      // [tokens, num_heads, head_dim]
+  int64_t out_stride = 0;    // floats
+};
+
+// Scratch of each worker of the thread pool.
+struct WorkerScratch {
+  float* base = nullptr;  // 64-byte aligned
+  int64_t stride = 0;     // floats from worker to worker
+
+  float* of(int worker) const { return base + worker * stride; }
+};
+
+// A way to attend. Borrows its weights; immutable.
+class AttentionVariant {
+ public:
+  virtual ~AttentionVariant() = default;
+  // Floats of scratch that each worker needs.
+  virtual int64_t ScratchFloats() const = 0;
+  // Writes out. REQUIRES: this step's keys and values are in the cache.
+  virtual void Forward(const AttentionArgs& args, WorkerScratch scratch,
+                       ThreadPool* pool) const = 0;
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_MODEL_ATTENTION_VARIANT_H_

@@ -1,0 +1,19 @@
+#ifndef SIEVE_MODEL_BATCH_CHECK_H_
+#define SIEVE_MODEL_BATCH_CHECK_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "model/language_model.h"
+
+namespace sieve {
+
+// INTERNAL, saying what is wrong, unless every token, position, page and row of the batch is in
+// range and the shapes fit: a model must not read or write beyond its memory whatever the scheduler
+// does.
+absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabulary_size,
+                        int64_t num_pages);
+
+}  // namespace sieve
+
+#endif  // SIEVE_MODEL_BATCH_CHECK_H_
