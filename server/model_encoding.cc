@@ -1,0 +1,75 @@
+#include "server/model_encoding.h"
+
+#include <string>
+
+#include "server/version.h"
+
+namespace sieve {
+namespace {
+
+void EncodeShape(const ModelInfo& model, v1::ModelShape* out) {
+  const ModelConfig& config = model.config;
+  out->set_architecture(config.architecture);
+  out->set_parameters(model.parameters);
+  out->set_num_layers(static_cast<int32_t>(config.num_layers));
+  out->set_hidden_size(static_cast<int32_t>(config.hidden_size));
+  out->set_intermediate_size(static_cast<int32_t>(config.intermediate_size));
+  out->set_num_heads(static_cast<int32_t>(config.num_heads));
+  out->set_num_kv_heads(static_cast<int32_t>(config.num_kv_heads));
+  out->set_head_dim(static_cast<int32_t>(config.head_dim));
+  out->set_vocabulary_size(static_cast<int32_t>(config.vocabulary_size));
+  out->set_context_length(static_cast<int32_t>(config.context_length));
+  out->set_weight_type(model.weight_type);
+  out->set_weight_bytes(model.weight_bytes);
+}
+
+void EncodeLimits(const Limits& limits, v1::Limits* out) {
+  out->set_max_context_tokens(limits.max_context_tokens);
+  out->set_default_max_tokens(limits.default_max_tokens);
+  out->set_max_samples(limits.max_samples);
+  out->set_max_stop_texts(limits.max_stop_texts);
+  out->set_max_stop_text_bytes(limits.max_stop_text_bytes);
+  out->set_max_stop_token_ids(limits.max_stop_token_ids);
+  out->set_max_logit_bias_entries(limits.max_logit_bias_entries);
+  out->set_max_logprobs(limits.max_logprobs);
+  out->set_max_request_bytes(limits.max_request_bytes);
+  out->set_max_queued_requests(limits.max_queued_requests);
+}
+
+void EncodeTokenizer(const ModelInfo& model, v1::TokenizerInfo* out) {
+  out->set_kind("byte-level-bpe");
+  out->set_pre_tokenizer(std::string(model.pre_tokenizer));
+  if (model.bos.has_value()) out->set_bos_token_id(*model.bos);
+  out->mutable_eos_token_ids()->Add(model.eos.begin(), model.eos.end());
+  out->set_chat_format(model.chat_format);
+}
+
+void EncodeCache(const CacheGeometry& cache, const EngineStats& stats, v1::CacheInfo* out) {
+  out->set_page_tokens(kPageTokens);
+  out->set_type(InfoOf(cache.dtype).name);
+  out->set_bytes_per_token(cache.BytesPerPage() / kPageTokens);
+  out->set_bytes_per_page(cache.BytesPerPage());
+  out->set_summary_bytes_per_page(cache.SummaryBytesPerPage());
+  out->set_total_pages(stats.total_pages);
+  out->set_free_pages(stats.free_pages);
+  out->set_cached_pages(stats.cached_pages);
+  out->set_active_pages(stats.active_pages);
+}
+
+}  // namespace
+
+v1::GetModelResponse EncodeModel(const ModelInfo& model, const EngineStats& stats) {
+  v1::GetModelResponse out;
+  out.set_name(model.config.name);
+  EncodeShape(model, out.mutable_shape());
+  EncodeLimits(model.limits, out.mutable_limits());
+  EncodeTokenizer(model, out.mutable_tokenizer());
+  EncodeCache(model.cache, stats, out.mutable_cache());
+  out.set_adapter(model.adapter);
+  out.mutable_load()->set_running_sequences(static_cast<int32_t>(stats.running_sequences));
+  out.mutable_load()->set_waiting_requests(static_cast<int32_t>(stats.waiting_requests));
+  out.set_server_version(std::string(kServerVersion));
+  return out;
+}
+
+}  // namespace sieve

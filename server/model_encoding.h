@@ -1,0 +1,14 @@
+#ifndef SIEVE_SERVER_MODEL_ENCODING_H_
+#define SIEVE_SERVER_MODEL_ENCODING_H_
+
+#include "server/engine.h"
+#include "server/model_info.h"
+#include "sieve/v1/generation.pb.h"
+
+namespace sieve {
+
+v1::GetModelResponse EncodeModel(const ModelInfo& model, const EngineStats& stats);
+
+}  // namespace sieve
+
+#endif  // SIEVE_SERVER_MODEL_ENCODING_H_

@@ -1,0 +1,92 @@
+#include "server/model_host.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+
+namespace sieve {
+namespace {
+
+absl::StatusOr<int64_t> ContextLength(int64_t wanted, const ModelConfig& model) {
+  if (wanted > model.context_length) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a context of ", wanted, " tokens is more than the model's ", model.context_length));
+  }
+  return wanted > 0 ? wanted : model.context_length;
+}
+
+absl::StatusOr<TransformerOptions> OptionsFor(const ModelHostConfig& config,
+                                              const ModelConfig& model) {
+  TransformerOptions options;
+  options.num_threads = config.num_threads;
+  options.cache_dtype = config.cache_dtype;
+  const CacheGeometry geometry{.num_layers = model.num_layers,
+                               .num_kv_heads = model.num_kv_heads,
+                               .head_dim = model.head_dim,
+                               .dtype = options.cache_dtype,
+                               .summary_bytes = options.summary_bytes};
+  // Page ids are 32 bits wide.
+  options.cache_pages = std::min<int64_t>(config.cache_bytes / geometry.BytesPerPage(),
+                                          std::numeric_limits<int32_t>::max());
+  if (options.cache_pages < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a cache of ", config.cache_bytes, " bytes holds no page of this model, which is ",
+        geometry.BytesPerPage(), " bytes for ", kPageTokens, " tokens"));
+  }
+  return options;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig& config,
+                                                           EngineObserver* observer) {
+  std::unique_ptr<ModelHost> host(new ModelHost());
+
+  absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenCheckpoint(config.path);
+  if (!checkpoint.ok()) return checkpoint.status();
+  host->checkpoint_ = *std::move(checkpoint);
+  const ModelConfig& model = host->checkpoint_->config();
+
+  const absl::StatusOr<int64_t> context = ContextLength(config.context_length, model);
+  if (!context.ok()) return context.status();
+  const absl::StatusOr<TransformerOptions> options = OptionsFor(config, model);
+  if (!options.ok()) return options.status();
+
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
+      Tokenizer::Create(host->checkpoint_->vocabulary());
+  if (!tokenizer.ok()) return tokenizer.status();
+  host->tokenizer_ = *std::move(tokenizer);
+
+  absl::StatusOr<std::unique_ptr<ChatFormat>> chat_format = ChatFormatFor(*host->tokenizer_);
+  if (chat_format.ok()) {
+    host->chat_format_ = *std::move(chat_format);
+  } else {
+    spdlog::warn("chat is refused: {}", std::string(chat_format.status().message()));
+  }
+
+  absl::StatusOr<std::unique_ptr<Transformer>> transformer =
+      Transformer::Create(model, host->checkpoint_->weights(), *options);
+  if (!transformer.ok()) return transformer.status();
+  host->transformer_ = *std::move(transformer);
+
+  host->info_ = DescribeModel(model, host->checkpoint_->weights(), host->transformer_->geometry(),
+                              *host->tokenizer_);
+  if (host->chat_format_) host->info_.chat_format = std::string(host->chat_format_->name());
+  host->info_.limits = config.limits;
+  host->info_.limits.max_context_tokens = static_cast<int32_t>(*context);
+
+  EngineConfig engine;
+  engine.max_step_tokens = config.max_step_tokens;
+  engine.max_running_sequences = config.max_running_sequences;
+  engine.max_queued_requests = config.limits.max_queued_requests;
+  engine.context_length = *context;
+  host->engine_ =
+      Engine::Create(engine, host->transformer_.get(), host->tokenizer_.get(), observer);
+  return host;
+}
+
+}  // namespace sieve

@@ -1,0 +1,45 @@
+#ifndef SIEVE_SERVER_MODEL_HOST_H_
+#define SIEVE_SERVER_MODEL_HOST_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "model/chat/chat_format.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/tokenizer/tokenizer.h"
+#include "model/transformer.h"
+#include "server/engine.h"
+#include "server/model_info.h"
+#include "server/server_config.h"
+
+namespace sieve {
+
+// A checkpoint, opened and running: everything that serves it but the network.
+class ModelHost {
+ public:
+  // `observer` is borrowed. Errors are those of the checkpoint, and INVALID_ARGUMENT for a context
+  // or a cache that does not suit the model.
+  static absl::StatusOr<std::unique_ptr<ModelHost>> Open(const ModelHostConfig& config,
+                                                         EngineObserver* observer);
+
+  Engine& engine() const { return *engine_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const ChatFormat* chat_format() const { return chat_format_.get(); }  // null: chat is refused
+  const ModelInfo& info() const { return info_; }
+  MemoryUse memory() const { return transformer_->memory(); }
+
+ private:
+  ModelHost() = default;
+
+  // In the order in which they borrow from each other.
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatFormat> chat_format_;
+  std::unique_ptr<Transformer> transformer_;
+  ModelInfo info_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_SERVER_MODEL_HOST_H_

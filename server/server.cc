@@ -1,0 +1,50 @@
+#include "server/server.h"
+
+#include <utility>
+
+namespace sieve {
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config) {
+  std::unique_ptr<Server> server(new Server());
+
+  absl::StatusOr<std::unique_ptr<ModelHost>> host =
+      ModelHost::Open(config.model, &server->metrics_);
+  if (!host.ok()) return host.status();
+  server->host_ = *std::move(host);
+  const ModelHost& model = *server->host_;
+
+  if (config.metrics.has_value()) {
+    const auto snapshot = [&model] {
+      const MemoryUse memory = model.memory();
+      return MetricsSnapshot{model.engine().stats(), memory.weights, memory.cache,
+                             memory.workspace};
+    };
+    absl::StatusOr<std::unique_ptr<MetricsServer>> metrics = MetricsServer::Start(
+        *config.metrics,
+        {server->metrics_.registry(), MakeSnapshotCollector(&model.info(), snapshot)});
+    if (!metrics.ok()) return metrics.status();
+    server->metrics_server_ = *std::move(metrics);
+  }
+
+  server->service_ = std::make_unique<GenerationService>(
+      ServiceParts{.engine = &model.engine(),
+                   .tokenizer = &model.tokenizer(),
+                   .chat_format = model.chat_format(),
+                   .model = &model.info(),
+                   .on_refused = [metrics = &server->metrics_](const absl::Status& status) {
+                     metrics->OnRefused(status);
+                   }});
+  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
+      GrpcServer::Start(config.grpc, model.info().limits.max_request_bytes, server->service_.get());
+  if (!grpc.ok()) return grpc.status();
+  server->grpc_ = *std::move(grpc);
+  return server;
+}
+
+void Server::Stop(absl::Duration grace) {
+  grpc_->SetNotServing();
+  host_->engine().Stop();
+  grpc_->Shutdown(grace);
+}
+
+}  // namespace sieve

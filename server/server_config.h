@@ -1,0 +1,34 @@
+#ifndef SIEVE_SERVER_SERVER_CONFIG_H_
+#define SIEVE_SERVER_SERVER_CONFIG_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "kernels/dtype.h"
+#include "server/limits.h"
+#include "server/listen_address.h"
+
+namespace sieve {
+
+// How the model is held and run.
+struct ModelHostConfig {
+  std::string path;               // of the checkpoint: a .gguf file or a folder
+  int num_threads = 0;            // 0: one a core
+  int64_t cache_bytes = 1 << 30;  // for the pages of the key/value cache
+  DType cache_dtype = DType::kF16;
+  int64_t max_step_tokens = 512;
+  int64_t max_running_sequences = 64;
+  int64_t context_length = 0;  // tokens, at most the model's; 0: the model's
+  Limits limits;               // max_context_tokens is set from the context length
+};
+
+struct ServerConfig {
+  ModelHostConfig model;
+  ListenAddress grpc;
+  std::optional<ListenAddress> metrics;  // absent: off
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_SERVER_SERVER_CONFIG_H_
