@@ -2,9 +2,12 @@
 #define SIEVE_SERVER_ENGINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "model/language_model.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/event_queue.h"
@@ -16,9 +19,10 @@ struct EngineConfig {
   int64_t max_step_tokens = 512;       // token budget of a step (chunked prefill)
   int64_t max_running_sequences = 64;  // samples that decode together
   int64_t max_queued_requests = 1024;
-  int64_t context_length = 0;          // tokens
+  int64_t context_length = 0;  // tokens
   absl::Duration stalled_reader_timeout = absl::Seconds(30);
   bool prefix_reuse = true;
+  std::function<absl::Time()> clock = absl::Now;  // replaced by tests only
 };
 
 // A picture of the engine at one moment, and its totals since the start.
@@ -48,9 +52,10 @@ class Engine {
                                         const Tokenizer* tokenizer, EngineObserver* observer);
   virtual ~Engine() = default;  // stops; every open request ends with UNAVAILABLE
 
-  // Queues a request. Its events go to `queue` (shared with the reader), ending with one EndEvent. On an error nothing was
-  // queued and no event follows: RESOURCE_EXHAUSTED when the queue is full or the request could never fit the cache,
-  // UNAVAILABLE after Stop. Thread-safe.
+  // Queues a request. Its events go to `queue` (shared with the reader), ending with one EndEvent.
+  // On an error nothing was queued and no event follows: RESOURCE_EXHAUSTED when the queue is full
+  // or the request could never fit the cache, UNAVAILABLE after Stop, INVALID_ARGUMENT for what
+  // contradicts GenerationRequest. Thread-safe.
   virtual absl::Status Submit(GenerationRequest request, std::shared_ptr<EventQueue> queue) = 0;
 
   // The reader of a queue made room or cancelled: wakes the thread. Thread-safe.

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/sampling/logprobs.h"
 #include "model/sampling/sampling_params.h"
 
 namespace sieve {
@@ -20,7 +21,8 @@ struct GenerationRequest {
   SamplingParams sampling;
   int32_t num_samples = 1;
   int32_t max_tokens = 0;  // prompt + max_tokens <= context length
-  bool max_tokens_is_context = false;  // max_tokens was cut to (or defaulted to) what the context leaves
+  // max_tokens was cut to (or defaulted to) what the context leaves.
+  bool max_tokens_is_context = false;
   int32_t min_tokens = 0;
   std::vector<std::string> stop_texts;
   std::vector<int32_t> stop_token_ids;
@@ -34,16 +36,6 @@ struct GenerationRequest {
 struct AcceptedEvent {
   int32_t prompt_tokens = 0;
   int32_t cached_prompt_tokens = 0;
-};
-
-struct TokenLogprob {
-  int32_t token_id = 0;
-  float logprob = 0;
-};
-
-struct PositionLogprobs {
-  TokenLogprob chosen;
-  std::vector<TokenLogprob> top;  // best first
 };
 
 struct DeltaEvent {
@@ -66,7 +58,8 @@ struct FinishedEvent {
   absl::Duration queue, prefill, time_to_first_token, decode;
 };
 
-// The whole request is over: OK after every sample's FinishedEvent, else why it failed. Always the last.
+// The whole request is over: OK after every sample's FinishedEvent, else why it failed. Always
+// last.
 struct EndEvent {
   absl::Status status;
 };
