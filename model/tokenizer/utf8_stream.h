@@ -6,9 +6,9 @@
 
 namespace sieve {
 
-// Turns pieces of bytes into whole UTF-8 characters: an incomplete character at the end is held back until the
-// next piece; bytes that can never become one turn into U+FFFD, one for each maximal ill-formed subpart
-// (Unicode 15, section 3.9, the practice of WHATWG decoders).
+// Turns pieces of bytes into whole UTF-8 characters: an incomplete character at the end is held
+// back until the next piece; bytes that can never become one turn into U+FFFD, one for each maximal
+// ill-formed subpart (Unicode 15, section 3.9, the practice of WHATWG decoders).
 class Utf8Stream {
  public:
   // The text that is certain after `bytes`.

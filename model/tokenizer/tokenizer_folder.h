@@ -1,0 +1,19 @@
+#ifndef SIEVE_MODEL_TOKENIZER_TOKENIZER_FOLDER_H_
+#define SIEVE_MODEL_TOKENIZER_TOKENIZER_FOLDER_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "model/tokenizer/vocabulary.h"
+
+namespace sieve {
+
+// Completes a vocabulary from the files beside its tokenizer.json, each of which may be absent:
+// bos, eos, add_bos_token and chat_template of tokenizer_config.json, chat_template.jinja (which
+// goes first), and eos_token_id of generation_config.json and config.json. INVALID_ARGUMENT, with
+// file and key, for what is malformed or names unknown tokens.
+absl::Status ReadTokenizerFolder(const std::string& folder, Vocabulary* vocabulary);
+
+}  // namespace sieve
+
+#endif  // SIEVE_MODEL_TOKENIZER_TOKENIZER_FOLDER_H_
