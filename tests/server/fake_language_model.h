@@ -1,0 +1,131 @@
+#ifndef SIEVE_TESTS_SERVER_FAKE_LANGUAGE_MODEL_H_
+#define SIEVE_TESTS_SERVER_FAKE_LANGUAGE_MODEL_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "model/cache/geometry.h"
+#include "model/language_model.h"
+
+namespace sieve {
+
+// A model whose logits are a hash of the tokens that it finds in its own paged memory through the
+// block tables. A wrong block table, a missing copy-on-write, a page handed out twice or a wrong
+// prefix hit gives other tokens than the sequence run alone, or an error() at once.
+class FakeLanguageModel : public LanguageModel {
+ public:
+  // Runs in every Forward, before it returns: may change the logits, fail, or wait.
+  using Hook = std::function<absl::Status(const Batch& batch, absl::Span<float> logits)>;
+
+  FakeLanguageModel(int64_t vocabulary_size, int64_t num_pages)
+      : vocabulary_size_(vocabulary_size), pages_(num_pages) {
+    for (Page& page : pages_) page.fill(kUnwritten);
+  }
+
+  int64_t vocabulary_size() const override { return vocabulary_size_; }
+  int64_t num_pages() const override { return pages_.size(); }
+
+  void CopyPages(absl::Span<const PageCopy> copies) override {
+    for (const PageCopy& copy : copies) pages_.at(copy.to) = pages_.at(copy.from);
+  }
+
+  absl::Status Forward(const Batch& batch, absl::Span<float> logits) override {
+    std::set<std::pair<int32_t, int32_t>> written;  // page, place
+    for (int64_t s = 0; s + 1 < batch.offsets.size(); ++s) Write(batch, s, &written);
+    for (int64_t r = 0; r < batch.logit_rows.size(); ++r) {
+      const uint64_t history = HashHistory(batch, batch.logit_rows[r]);
+      for (int64_t v = 0; v < vocabulary_size_; ++v) {
+        logits[r * vocabulary_size_ + v] = (Mix(history ^ v) >> 40) * (8.0f / (1 << 24)) - 4;
+      }
+    }
+    Hook hook;
+    {
+      absl::MutexLock lock(&mutex_);
+      ++steps_;
+      hook = hook_;
+    }
+    return hook ? hook(batch, logits) : absl::OkStatus();
+  }
+
+  void set_hook(Hook hook) {
+    absl::MutexLock lock(&mutex_);
+    hook_ = std::move(hook);
+  }
+  int64_t steps() const {
+    absl::MutexLock lock(&mutex_);
+    return steps_;
+  }
+  // The first thing that a caller did wrong; empty when nothing.
+  std::string error() const {
+    absl::MutexLock lock(&mutex_);
+    return error_;
+  }
+
+ private:
+  using Page = std::array<int32_t, kPageTokens>;
+  static constexpr int32_t kUnwritten = -1;
+
+  static uint64_t Mix(uint64_t x) {
+    x += 0x9e3779b97f4a7c15ULL;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+    return x ^ (x >> 31);
+  }
+
+  int32_t PageOf(const Batch& batch, int64_t sequence, int64_t position) const {
+    return batch.block_tables[sequence * batch.block_table_stride + position / kPageTokens];
+  }
+
+  void Write(const Batch& batch, int64_t s, std::set<std::pair<int32_t, int32_t>>* written) {
+    for (int32_t t = batch.offsets[s]; t < batch.offsets[s + 1]; ++t) {
+      const int32_t position = batch.positions[t];
+      if (position != batch.positions[batch.offsets[s]] + t - batch.offsets[s]) {
+        Complain(absl::StrCat("positions of sequence ", s, " are not consecutive"));
+      }
+      const int32_t page = PageOf(batch, s, position);
+      const int32_t place = position % kPageTokens;
+      if (!written->insert({page, place}).second) {
+        Complain(absl::StrCat("page ", page, " is written twice in one step"));
+      }
+      pages_.at(page)[place] = batch.tokens[t];
+    }
+  }
+
+  uint64_t HashHistory(const Batch& batch, int32_t row) {
+    int64_t s = 0;
+    while (batch.offsets[s + 1] <= row) ++s;
+    uint64_t hash = 0;
+    for (int64_t position = 0; position <= batch.positions[row]; ++position) {
+      const int32_t token = pages_.at(PageOf(batch, s, position))[position % kPageTokens];
+      if (token == kUnwritten) Complain(absl::StrCat("position ", position, " was never written"));
+      hash = Mix(hash ^ static_cast<uint32_t>(token));
+    }
+    return hash;
+  }
+
+  void Complain(std::string error) {
+    absl::MutexLock lock(&mutex_);
+    if (error_.empty()) error_ = std::move(error);
+  }
+
+  const int64_t vocabulary_size_;
+  std::vector<Page> pages_;
+  mutable absl::Mutex mutex_;
+  Hook hook_ ABSL_GUARDED_BY(mutex_);
+  int64_t steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string error_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_TESTS_SERVER_FAKE_LANGUAGE_MODEL_H_
