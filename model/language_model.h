@@ -8,16 +8,19 @@
 
 namespace sieve {
 
-// One step over a ragged batch of sequences: T tokens of S sequences, some prefilling, some decoding.
+// One step over a ragged batch of sequences: T tokens of S sequences, some prefilling, some
+// decoding.
 struct Batch {
   absl::Span<const int32_t> tokens;     // [T]
   absl::Span<const int32_t> positions;  // [T], consecutive within a sequence
-  absl::Span<const int32_t> offsets;    // [S + 1]: tokens of sequence s are offsets[s] .. offsets[s+1]-1
-  // Pages of sequence s: block_tables[s * block_table_stride ...], in order of position, at least as many as hold
-  // positions 0 .. last position of s.
+  absl::Span<const int32_t>
+      offsets;  // [S + 1]: tokens of sequence s are offsets[s] .. offsets[s+1]-1
+  // Pages of sequence s: block_tables[s * block_table_stride ...], in order of position, at least
+  // as many as hold positions 0 .. last position of s.
   absl::Span<const int32_t> block_tables;
   int64_t block_table_stride = 0;
-  absl::Span<const int32_t> logit_rows;  // [R]: indices into tokens whose next-token logits are wanted
+  absl::Span<const int32_t>
+      logit_rows;  // [R]: indices into tokens whose next-token logits are wanted
 };
 
 struct PageCopy {
@@ -34,8 +37,8 @@ class LanguageModel {
   // Copies whole pages (all layers), before the next Forward.
   virtual void CopyPages(absl::Span<const PageCopy> copies) = 0;
   // Writes this step's keys and values to the cache and the logits [R, vocabulary], float32.
-  // The result for a sequence does not depend on what else is in the batch, nor on how its tokens are cut into steps:
-  // it is the same to the last bit.
+  // The result for a sequence does not depend on what else is in the batch, nor on how its tokens
+  // are cut into steps: it is the same to the last bit.
   virtual absl::Status Forward(const Batch& batch, absl::Span<float> logits) = 0;
 };
 

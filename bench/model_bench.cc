@@ -1,0 +1,154 @@
+// Speed of model steps without gRPC or sampling: a prompt, one stream, several streams. One JSON
+// line a measurement, with every repetition in it.
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "model/checkpoint/checkpoint.h"
+#include "model/transformer.h"
+
+ABSL_FLAG(std::string, model, "", "checkpoint: a .gguf file or a Hugging Face folder");
+ABSL_FLAG(int, threads, 0, "0: one a core");
+ABSL_FLAG(int, repetitions, 3, "of each measurement");
+ABSL_FLAG(int, prompt_tokens, 512, "of the prompt measurement; 0: leave it out");
+ABSL_FLAG(int, generated_tokens, 128, "of each stream; 0: leave it out");
+ABSL_FLAG(std::vector<std::string>, streams, (std::vector<std::string>{"1", "8"}),
+          "numbers of streams that decode together");
+ABSL_FLAG(int, context_tokens, 0, "prompt of each stream before decoding is timed");
+ABSL_FLAG(std::string, cache_type, "f16", "f16, f32 or bf16");
+
+namespace sieve {
+namespace {
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Sequences with a contiguous range of pages each.
+class Driver {
+ public:
+  Driver(Transformer* model, int64_t sequences, int64_t tokens_each)
+      : model_(model), pages_each_((tokens_each + kPageTokens - 1) / kPageTokens) {
+    tables_.resize(sequences * pages_each_);
+    std::iota(tables_.begin(), tables_.end(), 0);
+  }
+
+  // `count` tokens at `position` for each sequence; logits of the last token of each.
+  absl::Status Step(int64_t sequences, int64_t position, int64_t count) {
+    std::vector<int32_t> tokens, positions, offsets = {0}, rows;
+    for (int64_t s = 0; s < sequences; ++s) {
+      for (int64_t i = 0; i < count; ++i) {
+        // Any tokens do: the work does not depend on them.
+        tokens.push_back(static_cast<int32_t>((s * 7919 + (position + i) * 104729 + 1000) %
+                                              model_->vocabulary_size()));
+        positions.push_back(static_cast<int32_t>(position + i));
+      }
+      offsets.push_back(static_cast<int32_t>(tokens.size()));
+      rows.push_back(static_cast<int32_t>(tokens.size()) - 1);
+    }
+    logits_.resize(rows.size() * model_->vocabulary_size());
+    return model_->Forward({.tokens = tokens,
+                            .positions = positions,
+                            .offsets = offsets,
+                            .block_tables = tables_,
+                            .block_table_stride = pages_each_,
+                            .logit_rows = rows},
+                           absl::MakeSpan(logits_));
+  }
+
+ private:
+  Transformer* const model_;
+  const int64_t pages_each_;
+  std::vector<int32_t> tables_;
+  std::vector<float> logits_;
+};
+
+void Check(const absl::Status& status) {
+  if (status.ok()) return;
+  std::cerr << status << "\n";
+  std::exit(1);
+}
+
+nlohmann::json Measure(const Transformer& model, const std::string& name,
+                       const std::vector<double>& tokens_a_second) {
+  return {{"engine", "sieve"},         {"model", model.config().name},
+          {"measurement", name},       {"unit", "tokens/s"},
+          {"values", tokens_a_second}, {"cache_type", InfoOf(model.geometry().dtype).name}};
+}
+
+void BenchPrompt(Transformer* model, int64_t tokens, int repetitions) {
+  std::vector<double> rates;
+  Driver driver(model, 1, tokens);
+  Check(driver.Step(1, 0, tokens));  // warms up
+  for (int r = 0; r < repetitions; ++r) {
+    const double start = Seconds();
+    Check(driver.Step(1, 0, tokens));
+    rates.push_back(static_cast<double>(tokens) / (Seconds() - start));
+  }
+  std::cout << Measure(*model, "prompt_" + std::to_string(tokens), rates) << std::endl;
+}
+
+void BenchDecode(Transformer* model, int64_t streams, int64_t context, int64_t tokens,
+                 int repetitions) {
+  std::vector<double> rates;
+  Driver driver(model, streams, context + tokens);
+  for (int r = -1; r < repetitions; ++r) {
+    for (int64_t p = 0; p < context; p += 64) {
+      Check(driver.Step(streams, p, std::min<int64_t>(64, context - p)));
+    }
+    const double start = Seconds();
+    const int64_t steps = r < 0 ? 8 : tokens;  // the first round warms up
+    for (int64_t i = 0; i < steps; ++i) Check(driver.Step(streams, context + i, 1));
+    if (r >= 0) rates.push_back(static_cast<double>(streams * tokens) / (Seconds() - start));
+  }
+  nlohmann::json line = Measure(*model, "decode_" + std::to_string(streams) + "_streams", rates);
+  line["context_tokens"] = context;
+  line["generated_tokens"] = tokens;
+  std::cout << line << std::endl;
+}
+
+int Main() {
+  auto checkpoint = OpenCheckpoint(absl::GetFlag(FLAGS_model));
+  Check(checkpoint.status());
+  int64_t most_streams = 1;
+  for (const std::string& s : absl::GetFlag(FLAGS_streams)) {
+    most_streams = std::max<int64_t>(most_streams, std::stoi(s));
+  }
+  const int64_t context = absl::GetFlag(FLAGS_context_tokens);
+  const int64_t generated = absl::GetFlag(FLAGS_generated_tokens);
+  const int64_t prompt = absl::GetFlag(FLAGS_prompt_tokens);
+  const std::string type = absl::GetFlag(FLAGS_cache_type);
+  auto model = Transformer::Create(
+      (*checkpoint)->config(), (*checkpoint)->weights(),
+      {.num_threads = absl::GetFlag(FLAGS_threads),
+       .cache_pages = std::max(most_streams * ((context + generated) / kPageTokens + 1),
+                               prompt / kPageTokens + 1),
+       .cache_dtype = type == "f32"    ? DType::kF32
+                      : type == "bf16" ? DType::kBF16
+                                       : DType::kF16});
+  Check(model.status());
+  const int repetitions = absl::GetFlag(FLAGS_repetitions);
+  if (prompt > 0) BenchPrompt(model->get(), prompt, repetitions);
+  if (generated > 0) {
+    for (const std::string& s : absl::GetFlag(FLAGS_streams)) {
+      BenchDecode(model->get(), std::stoi(s), context, generated, repetitions);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace sieve
+
+int main(int argc, char** argv) {
+  absl::ParseCommandLine(argc, argv);
+  return sieve::Main();
+}
