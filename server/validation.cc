@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <random>
+#include <string_view>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -80,9 +81,10 @@ RequestValidator::RequestValidator(const Limits& limits, std::string model_name,
       vocabulary_size_(std::min(vocabulary_size, tokenizer->vocabulary_size())),
       tokenizer_(*tokenizer),
       chat_format_(chat_format) {
-  for (int64_t id = 0; id < tokenizer_.vocabulary_size(); ++id) {
-    longest_token_bytes_ =
-        std::max(longest_token_bytes_, tokenizer_.TokenBytes(static_cast<int32_t>(id)).size());
+  for (int32_t id = 0; id < tokenizer_.vocabulary_size(); ++id) {
+    const std::string_view bytes = tokenizer_.TokenBytes(id);
+    longest_token_bytes_ = std::max<int64_t>(longest_token_bytes_, bytes.size());
+    if (bytes.size() == 1) has_token_[static_cast<uint8_t>(bytes[0])] = true;
   }
 }
 
@@ -161,15 +163,22 @@ absl::Status RequestValidator::CheckTokenIds(absl::string_view field,
   return absl::OkStatus();
 }
 
+// A lower bound on the tokens of a text: no token is longer than the longest one.
+int64_t RequestValidator::LeastTokens(const std::string& text) const {
+  const int64_t bytes = std::count_if(text.begin(), text.end(), [this](char byte) {
+    return has_token_[static_cast<uint8_t>(byte)];
+  });
+  return bytes / longest_token_bytes_;
+}
+
 absl::StatusOr<std::vector<int32_t>> RequestValidator::Prompt(
     const v1::GenerateRequest& request) const {
   const int64_t context = limits_.max_context_tokens;
   absl::StatusOr<std::vector<int32_t>> prompt;
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kText: {
-      // Tokenizing megabytes only to refuse them would be a waste: no token is longer than the
-      // longest one.
-      const int64_t least_tokens = request.text().text().size() / longest_token_bytes_;
+      // Tokenizing megabytes only to refuse them would be a waste.
+      const int64_t least_tokens = LeastTokens(request.text().text());
       if (least_tokens >= context) {
         return PromptTooLong(absl::StrCat("at least ", least_tokens), context);
       }

@@ -1,6 +1,7 @@
 #ifndef SIEVE_SERVER_VALIDATION_H_
 #define SIEVE_SERVER_VALIDATION_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -41,6 +42,7 @@ class RequestValidator {
 
  private:
   absl::Status CheckTokenIds(absl::string_view field, absl::Span<const int32_t> ids) const;
+  int64_t LeastTokens(const std::string& text) const;
   absl::StatusOr<std::vector<int32_t>> Prompt(const v1::GenerateRequest& request) const;
   absl::StatusOr<std::vector<int32_t>> EncodeText(const v1::TextPrompt& prompt) const;
   absl::StatusOr<std::vector<int32_t>> EncodeChat(const v1::Chat& chat) const;
@@ -53,7 +55,9 @@ class RequestValidator {
   const int64_t vocabulary_size_;
   const Tokenizer& tokenizer_;
   const ChatFormat* const chat_format_;
-  size_t longest_token_bytes_ = 1;
+  int64_t longest_token_bytes_ = 1;
+  // By byte: whether there is a token of this byte alone. Tokenizers leave out those without.
+  std::array<bool, 256> has_token_{};
 };
 
 }  // namespace sieve
