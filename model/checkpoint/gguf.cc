@@ -86,7 +86,8 @@ class GgufFileImpl : public GgufFile {
   absl::Status ParseMetadata(uint64_t index) {
     std::string_view key;
     uint32_t type;
-    if (!ReadGgufString(reader_, &key) || key.size() > kMaxNameBytes || !reader_.Read(&type)) {
+    if (!ReadGgufString(reader_, &key) || key.empty() || key.size() > kMaxNameBytes ||
+        !reader_.Read(&type)) {
       return Error("metadata entry ", index,
                    ": the key is malformed or goes beyond the file's end");
     }
@@ -117,7 +118,7 @@ class GgufFileImpl : public GgufFile {
   absl::Status ParseTensor(uint64_t index, TensorEntry& entry) {
     std::string_view name;
     uint32_t num_dims;
-    if (!ReadGgufString(reader_, &name) || name.size() > kMaxNameBytes ||
+    if (!ReadGgufString(reader_, &name) || name.empty() || name.size() > kMaxNameBytes ||
         !reader_.Read(&num_dims)) {
       return Error("tensor ", index, ": the name is malformed or goes beyond the file's end");
     }

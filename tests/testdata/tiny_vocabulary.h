@@ -9,10 +9,10 @@ namespace sieve {
 
 // Ids of the tiny vocabulary: 0 .. 255 are the bytes themselves, then four special tokens. There
 // are no merges.
-inline constexpr int32_t kTinyEndOfText =
-    256;  // <|endoftext|>, also the bos token (not added to prompts)
+// <|endoftext|>: an eos token, and bos (not added to prompts).
+inline constexpr int32_t kTinyEndOfText = 256;
 inline constexpr int32_t kTinyImStart = 257;  // <|im_start|>
-inline constexpr int32_t kTinyImEnd = 258;    // <|im_end|>, the eos token
+inline constexpr int32_t kTinyImEnd = 258;    // <|im_end|>, an eos token too
 inline constexpr int32_t kTinyPad = 259;      // <|pad|>
 inline constexpr int64_t kTinyTokens = 260;
 
