@@ -20,7 +20,8 @@ struct ChatTurn {
   std::string content;
 };
 
-// Turns a conversation into the prompt of the assistant's next turn. Message contents never yield special tokens.
+// Turns a conversation into the prompt of the assistant's next turn. Message contents never yield
+// special tokens.
 class ChatFormat {
  public:
   virtual ~ChatFormat() = default;
@@ -30,8 +31,9 @@ class ChatFormat {
                                       absl::Span<const ChatTurn> turns) const = 0;
 };
 
-// Recognises the format by the checkpoint's own template and special tokens. FAILED_PRECONDITION, with a message
-// that says to send a plain prompt, when it is none of the known ones: templates are not executed.
+// Recognises the format by the checkpoint's own template (see chat_template.h), or by its special
+// tokens when it has no template. FAILED_PRECONDITION, with a message that says to send a plain
+// prompt, when it is none of the known ones: templates are not executed.
 absl::StatusOr<std::unique_ptr<ChatFormat>> ChatFormatFor(const Tokenizer& tokenizer);
 
 }  // namespace sieve
