@@ -208,6 +208,27 @@ TEST_F(EngineTest, APrefixFromTheCacheGivesTheSameTokens) {
   }
 }
 
+TEST_F(EngineTest, ASampleDoesNotDependOnHowManyThereAre) {
+  Start(32);
+  GenerationRequest request = Request(Prompt(100), 40);
+  const auto one = Run(request);
+  request.num_samples = 4;
+  const auto four = Run(request);
+  EXPECT_EQ(four->samples.size(), 4);
+  EXPECT_EQ(four->samples[0].tokens, one->samples[0].tokens);
+  for (int i = 1; i < 4; ++i) EXPECT_NE(four->samples[i].tokens, one->samples[0].tokens);
+  request.sampling.seed = 18;
+  EXPECT_NE(Run(request)->samples[0].tokens, one->samples[0].tokens);
+}
+
+TEST_F(EngineTest, DestructionEndsOpenRequests) {
+  Start(8);
+  EventCollector reader(2);
+  ASSERT_TRUE(engine_->Submit(Request(Prompt(10), 400), reader.queue()).ok());
+  engine_.reset();
+  EXPECT_EQ(reader.ReadAll().code(), absl::StatusCode::kUnavailable);
+}
+
 TEST_F(EngineTest, AnswersOfAConversationAreReused) {
   Start(32);
   GenerationRequest request = Request(Prompt(100), 100);

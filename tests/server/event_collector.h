@@ -35,8 +35,8 @@ class EventCollector {
   const std::shared_ptr<EventQueue>& queue() const { return queue_; }
 
   // Takes one event; false when there is none now.
-  bool TakeOne() {
-    std::optional<GenerationEvent> event = queue_->Pop(absl::Now());
+  bool TakeOne(absl::Time now = absl::Now()) {
+    std::optional<GenerationEvent> event = queue_->Pop(now);
     if (!event) return false;
     std::visit([this](auto& e) { Take(std::move(e)); }, *event);
     return true;

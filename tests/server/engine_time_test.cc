@@ -1,0 +1,170 @@
+// Deadlines, stalled readers and timings of the engine, by a clock that only moves when told.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "server/engine.h"
+#include "tests/server/event_collector.h"
+#include "tests/server/fake_language_model.h"
+#include "tests/server/fake_tokenizer.h"
+
+namespace sieve {
+namespace {
+
+class FakeClock {
+ public:
+  absl::Time Now() const { return absl::UnixEpoch() + absl::Seconds(seconds_.load()); }
+  void Advance(int64_t seconds) { seconds_ += seconds; }
+
+ private:
+  std::atomic<int64_t> seconds_ = 1000;
+};
+
+class RecordingObserver : public EngineObserver {
+ public:
+  void OnStep(absl::Duration step, int64_t prefill_tokens, int64_t decode_tokens) override {
+    steps.push_back({absl::ToInt64Seconds(step), prefill_tokens, decode_tokens});
+  }
+  void OnFirstToken(absl::Duration time) override { first_tokens.push_back(time); }
+  void OnInterToken(absl::Duration gap) override { gaps.push_back(gap); }
+  void OnEnd(const absl::Status& status, absl::Duration end_to_end) override {
+    ends.push_back({status.code(), end_to_end});
+  }
+
+  std::vector<std::vector<int64_t>> steps;
+  std::vector<absl::Duration> first_tokens, gaps;
+  std::vector<std::pair<absl::StatusCode, absl::Duration>> ends;
+};
+
+class EngineTimeTest : public testing::Test {
+ protected:
+  void Start() {
+    config_.context_length = 4096;
+    config_.clock = [this] { return clock_.Now(); };
+    engine_ = Engine::Create(config_, &model_, &tokenizer_, &observer_);
+  }
+
+  // Every step takes a second.
+  void StepsTakeASecond() {
+    model_.set_hook([this](const Batch&, absl::Span<float>) {
+      clock_.Advance(1);
+      return absl::OkStatus();
+    });
+  }
+
+  GenerationRequest Request(int64_t prompt, int32_t max_tokens) {
+    GenerationRequest request;
+    request.prompt.assign(prompt, 5);
+    request.max_tokens = max_tokens;
+    request.ignore_eos = true;
+    request.arrival = clock_.Now();
+    return request;
+  }
+
+  FakeClock clock_;
+  FakeTokenizer tokenizer_;
+  FakeLanguageModel model_{257, 16};
+  RecordingObserver observer_;
+  EngineConfig config_;
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_F(EngineTimeTest, TimingsAndWhatTheObserverHears) {
+  config_.max_step_tokens = 100;
+  Start();
+  StepsTakeASecond();
+  GenerationRequest request = Request(150, 4);
+  request.arrival = clock_.Now() - absl::Seconds(3);
+  EventCollector reader;
+  ASSERT_TRUE(engine_->Submit(request, reader.queue()).ok());
+  ASSERT_TRUE(reader.ReadAll().ok());
+  const FinishedEvent& finished = *reader.samples[0].finished;
+  EXPECT_EQ(finished.queue, absl::Seconds(3));
+  EXPECT_EQ(finished.prefill, absl::Seconds(2));
+  EXPECT_EQ(finished.time_to_first_token, absl::Seconds(5));
+  EXPECT_EQ(finished.decode, absl::Seconds(3));
+  engine_.reset();
+  using Step = std::vector<int64_t>;
+  EXPECT_THAT(observer_.steps, testing::ElementsAre(Step{1, 100, 0}, Step{1, 50, 0}, Step{1, 0, 1},
+                                                    Step{1, 0, 1}, Step{1, 0, 1}));
+  EXPECT_THAT(observer_.first_tokens, testing::ElementsAre(absl::Seconds(5)));
+  EXPECT_THAT(observer_.gaps, testing::Each(absl::Seconds(1)));
+  EXPECT_EQ(observer_.gaps.size(), 3);
+  EXPECT_THAT(observer_.ends,
+              testing::ElementsAre(std::pair(absl::StatusCode::kOk, absl::Seconds(8))));
+}
+
+TEST_F(EngineTimeTest, NoStepStartsAfterTheDeadline) {
+  Start();
+  StepsTakeASecond();
+  GenerationRequest request = Request(10, 100);
+  request.deadline = clock_.Now() + absl::Seconds(6);
+  EventCollector reader(1000);
+  ASSERT_TRUE(engine_->Submit(request, reader.queue()).ok());
+  EXPECT_EQ(reader.ReadAll().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(reader.samples[0].tokens.size(), 6);
+  EXPECT_EQ(model_.steps(), 6);
+  EXPECT_EQ(engine_->stats().active_pages, 0);
+}
+
+TEST_F(EngineTimeTest, ARequestThatComesTooLateNeverStarts) {
+  Start();
+  GenerationRequest request = Request(10, 100);
+  request.deadline = clock_.Now();
+  EventCollector reader;
+  ASSERT_TRUE(engine_->Submit(request, reader.queue()).ok());
+  EXPECT_EQ(reader.ReadAll().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_FALSE(reader.accepted);
+  EXPECT_EQ(model_.steps(), 0);
+}
+
+TEST_F(EngineTimeTest, AReaderThatVanishedIsEndedAndHoldsNobodyUp) {
+  config_.max_running_sequences = 1;
+  config_.stalled_reader_timeout = absl::Seconds(30);
+  Start();
+  EventCollector vanished(3);
+  ASSERT_TRUE(engine_->Submit(Request(10, 100), vanished.queue()).ok());
+  EventCollector reader;
+  ASSERT_TRUE(engine_->Submit(Request(10, 20), reader.queue()).ok());
+  ASSERT_TRUE(reader.ReadAll([this] { engine_->Notify(); }).ok());
+
+  const absl::Time start = clock_.Now();
+  while (engine_->stats().running_sequences + engine_->stats().waiting_requests > 0) {
+    clock_.Advance(1);
+    engine_->Notify();
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_GE(clock_.Now() - start, absl::Seconds(30));
+  const absl::Status status = vanished.ReadAll();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_NE(status.message().find("took nothing"), std::string::npos) << status;
+  EXPECT_EQ(vanished.samples[0].tokens.size(), 2);  // accepted and two deltas fill the queue
+  EXPECT_EQ(engine_->stats().active_pages, 0);
+}
+
+TEST_F(EngineTimeTest, ASlowReaderIsNotAStalledOne) {
+  config_.stalled_reader_timeout = absl::Seconds(30);
+  Start();
+  EventCollector reader(1);
+  ASSERT_TRUE(engine_->Submit(Request(10, 5), reader.queue()).ok());
+  while (!reader.end) {
+    // Each event waits for 20 seconds.
+    for (int i = 0; i < 20; ++i) {
+      clock_.Advance(1);
+      engine_->Notify();
+    }
+    while (!reader.TakeOne(clock_.Now())) absl::SleepFor(absl::Milliseconds(1));
+    engine_->Notify();
+  }
+  EXPECT_TRUE(reader.end->ok());
+  EXPECT_EQ(reader.samples[0].tokens.size(), 5);
+}
+
+}  // namespace
+}  // namespace sieve
