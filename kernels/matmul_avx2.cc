@@ -6,6 +6,7 @@
 #include "kernels/dequantize.h"
 #include "kernels/vector_math_avx2.h"
 #include "kernels/weight_blocks_avx2.h"
+#include "kernels/weight_superblocks_avx2.h"
 
 // Every output is one chain of fused multiply-adds in eight lanes: lane i sums k = i, i+8, i+16,
 // ... in this order, and the lanes are then added in a fixed order. All tile shapes below compute
@@ -15,7 +16,6 @@
 namespace sieve {
 namespace {
 
-using avx2::kBytes32;
 using avx2::SumLanes;
 using avx2::Weights32;
 
@@ -40,8 +40,7 @@ void FusedTile(const MatMulParams& p, int64_t row, int64_t token) {
   for (int64_t k = 0; k < p.weights.cols; k += 32) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
-      const Weights32 expanded = Format::Load(w[r]);
-      w[r] += kBytes32<Format>;
+      const Weights32 expanded = Format::Load(w[r], k);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
 #pragma GCC unroll 8
@@ -88,8 +87,8 @@ void Fused(const MatMulParams& p) {
 
 template <class Format>
 void ExpandRow(const uint8_t* row, int64_t cols, float* out) {
-  for (int64_t k = 0; k < cols; k += 32, row += kBytes32<Format>) {
-    const Weights32 w = Format::Load(row);
+  for (int64_t k = 0; k < cols; k += 32) {
+    const Weights32 w = Format::Load(row, k);
     for (int i = 0; i < 4; ++i) _mm256_store_ps(out + k + 8 * i, w.v[i]);
   }
 }
@@ -205,11 +204,11 @@ void MatMulAvx2(const MatMulParams& p, float* scratch) {
     case DType::kQ5_1:
       return Run<avx2::Q5_1>(p, scratch);
     case DType::kQ4_K:
-      return ExpandedRows(p, ExpandPlain<DType::kQ4_K>, scratch);
+      return Run<avx2::Q4_K>(p, scratch);
     case DType::kQ5_K:
-      return ExpandedRows(p, ExpandPlain<DType::kQ5_K>, scratch);
+      return Run<avx2::Q5_K>(p, scratch);
     case DType::kQ6_K:
-      return ExpandedRows(p, ExpandPlain<DType::kQ6_K>, scratch);
+      return Run<avx2::Q6_K>(p, scratch);
   }
 }
 

@@ -7,7 +7,6 @@
 #include <cstring>
 
 #include "kernels/dtype.h"
-#include "kernels/float16.h"
 
 // How 32 consecutive weights become four registers of floats, for each storage type whose blocks
 // are 32 or fewer values. Included only where AVX2 is enabled; formats as in dequantize.cc.
@@ -67,9 +66,16 @@ inline Weights32 ScaleShifted(const Nibbles32& q, __m256 scale, __m256 min) {
   return w;
 }
 
+// Where columns k .. k + 31 of a row start.
+template <DType kType>
+const uint8_t* At(const uint8_t* row, int64_t k) {
+  return row + k / 32 * RowBytes(kType, 32);
+}
+
 struct F32 {
   static constexpr DType kType = DType::kF32;
-  static Weights32 Load(const uint8_t* p) {
+  static Weights32 Load(const uint8_t* row, int64_t k) {
+    const uint8_t* p = At<kType>(row, k);
     const float* f = reinterpret_cast<const float*>(p);
     return {{_mm256_loadu_ps(f), _mm256_loadu_ps(f + 8), _mm256_loadu_ps(f + 16),
              _mm256_loadu_ps(f + 24)}};
@@ -78,7 +84,8 @@ struct F32 {
 
 struct F16 {
   static constexpr DType kType = DType::kF16;
-  static Weights32 Load(const uint8_t* p) {
+  static Weights32 Load(const uint8_t* row, int64_t k) {
+    const uint8_t* p = At<kType>(row, k);
     Weights32 w;
     for (int i = 0; i < 4; ++i) {
       w.v[i] = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * i)));
@@ -89,7 +96,8 @@ struct F16 {
 
 struct BF16 {
   static constexpr DType kType = DType::kBF16;
-  static Weights32 Load(const uint8_t* p) {
+  static Weights32 Load(const uint8_t* row, int64_t k) {
+    const uint8_t* p = At<kType>(row, k);
     Weights32 w;
     for (int i = 0; i < 4; ++i) {
       const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * i));
@@ -101,7 +109,8 @@ struct BF16 {
 
 struct Q8_0 {
   static constexpr DType kType = DType::kQ8_0;
-  static Weights32 Load(const uint8_t* p) {
+  static Weights32 Load(const uint8_t* row, int64_t k) {
+    const uint8_t* p = At<kType>(row, k);
     const __m256 scale = BroadcastHalf(p);
     Weights32 w;
     for (int i = 0; i < 4; ++i) {
@@ -114,21 +123,24 @@ struct Q8_0 {
 
 struct Q4_0 {
   static constexpr DType kType = DType::kQ4_0;
-  static Weights32 Load(const uint8_t* p) {
+  static Weights32 Load(const uint8_t* row, int64_t k) {
+    const uint8_t* p = At<kType>(row, k);
     return ScaleCentred(ExpandNibbles(p + 2), BroadcastHalf(p), 8);
   }
 };
 
 struct Q4_1 {
   static constexpr DType kType = DType::kQ4_1;
-  static Weights32 Load(const uint8_t* p) {
+  static Weights32 Load(const uint8_t* row, int64_t k) {
+    const uint8_t* p = At<kType>(row, k);
     return ScaleShifted(ExpandNibbles(p + 4), BroadcastHalf(p), BroadcastHalf(p + 2));
   }
 };
 
 struct Q5_0 {
   static constexpr DType kType = DType::kQ5_0;
-  static Weights32 Load(const uint8_t* p) {
+  static Weights32 Load(const uint8_t* row, int64_t k) {
+    const uint8_t* p = At<kType>(row, k);
     uint32_t high;
     std::memcpy(&high, p + 2, sizeof(high));
     Nibbles32 q = ExpandNibbles(p + 6);
@@ -139,7 +151,8 @@ struct Q5_0 {
 
 struct Q5_1 {
   static constexpr DType kType = DType::kQ5_1;
-  static Weights32 Load(const uint8_t* p) {
+  static Weights32 Load(const uint8_t* row, int64_t k) {
+    const uint8_t* p = At<kType>(row, k);
     uint32_t high;
     std::memcpy(&high, p + 4, sizeof(high));
     Nibbles32 q = ExpandNibbles(p + 8);
@@ -147,10 +160,6 @@ struct Q5_1 {
     return ScaleShifted(q, BroadcastHalf(p), BroadcastHalf(p + 2));
   }
 };
-
-// Bytes of 32 values.
-template <class Format>
-constexpr int64_t kBytes32 = RowBytes(Format::kType, 32);
 
 }  // namespace sieve::avx2
 
