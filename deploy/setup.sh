@@ -24,7 +24,7 @@ SIEVE_PACKAGES=(
   libabsl-dev libgrpc++-dev libpcre2-dev libprotobuf-dev libspdlog-dev nlohmann-json3-dev
   prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc
   # `bazel build //...` covers tests and benchmarks.
-  libbenchmark-dev libgmock-dev libgtest-dev
+  libbenchmark-dev libdnnl-dev libgmock-dev libgtest-dev
   ca-certificates python3 python3-venv
 )
 SIEVE_TEST_PACKAGES=(clang-format-14 git)
