@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "model/checkpoint/quoted.h"
 #include "model/tokenizer/absl_view.h"
 
 namespace sieve {
@@ -48,8 +48,7 @@ absl::Status Bpe::IndexTokens(const Vocabulary& vocabulary) {
     const auto [entry, inserted] = whole_words_.try_emplace(token.bytes, id);
     if (!inserted) {
       return absl::InvalidArgumentError(absl::StrCat("vocabulary: tokens ", entry->second, " and ",
-                                                     id, " are both \"",
-                                                     absl::CHexEscape(token.bytes), "\""));
+                                                     id, " are both ", Quoted(token.bytes)));
     }
     if (token.bytes.size() == 1) byte_tokens_[static_cast<uint8_t>(token.bytes[0])] = id;
   }
@@ -70,9 +69,8 @@ absl::Status Bpe::AddListedMerges(const Vocabulary& vocabulary) {
     const std::string bytes = vocabulary.tokens[left].bytes + vocabulary.tokens[right].bytes;
     const auto result = whole_words_.find(bytes);
     if (result == whole_words_.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("vocabulary: merge ", rank, " makes \"",
-                                                     absl::CHexEscape(bytes),
-                                                     "\", which is no ordinary token"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "vocabulary: merge ", rank, " makes ", Quoted(bytes), ", which is no ordinary token"));
     }
     const absl::Status status =
         AddMerge(left, right, {static_cast<uint32_t>(rank), result->second});

@@ -1,9 +1,11 @@
 #include "model/tokenizer/tokenizer.h"
 
+#include <map>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/checkpoint/quoted.h"
 #include "model/tokenizer/added_tokens.h"
 #include "model/tokenizer/bpe.h"
 #include "model/tokenizer/word_splitter.h"
@@ -29,6 +31,20 @@ absl::Status CheckTokens(const Vocabulary& vocabulary) {
                                                      token.bytes.size(), " bytes, more than ",
                                                      kMaxTokenBytes));
     }
+  }
+  return absl::OkStatus();
+}
+
+// Ordinary tokens are checked where they are indexed.
+absl::Status CheckSpecialNames(const Vocabulary& vocabulary) {
+  std::map<std::string_view, size_t> ids;
+  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
+    const Vocabulary::Token& token = vocabulary.tokens[id];
+    if (token.kind != Kind::kSpecial) continue;
+    const auto [entry, inserted] = ids.try_emplace(token.bytes, id);
+    if (inserted) continue;
+    return absl::InvalidArgumentError(absl::StrCat("vocabulary: special tokens ", entry->second,
+                                                   " and ", id, " are both ", Quoted(token.bytes)));
   }
   return absl::OkStatus();
 }
@@ -109,6 +125,7 @@ class BpeTokenizer : public Tokenizer {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Create(Vocabulary vocabulary) {
   absl::Status status = CheckTokens(vocabulary);
+  if (status.ok()) status = CheckSpecialNames(vocabulary);
   if (status.ok()) status = CheckNamedIds(vocabulary);
   if (!status.ok()) return status;
   auto tokenizer = std::make_unique<BpeTokenizer>(std::move(vocabulary));
