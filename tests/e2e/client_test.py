@@ -12,7 +12,7 @@ import pytest
 from grpc_tools import protoc
 
 from e2e import harness
-from e2e.harness import sieve
+from e2e.harness import pb, request, sieve
 
 pytestmark = pytest.mark.usefixtures("server")
 LONG = ("generate", "--ignore_eos", "--max_tokens=4000", "--temperature=0", "a long story: ")
@@ -108,11 +108,17 @@ def test_ctrl_c_in_a_chat_cancels_the_answer_only(server):
 
 
 def test_chat_remembers(server):
-    done = sieve("chat", "--temperature=0", "--max_tokens=40",
-                 stdin="My name is Anna.\nWhat is my name?\n/quit\n", address=server.address)
+    """The second answer is the one to the whole conversation."""
+    first, second = "My name is Anna.", "What is my name?"
+    done = sieve("chat", "--temperature=0", "--max_tokens=20", stdin=f"{first}\n{second}\n/quit\n",
+                 address=server.address)
     assert done.returncode == 0, done.stderr
-    assert "Anna" in done.stdout.splitlines()[-1]
     assert done.stderr == ""
+    message = request(first, chat=True, max_tokens=20)
+    answer = server.collect(message).text[0]
+    message.chat.messages.add(role=pb.ChatMessage.ROLE_ASSISTANT, content=answer)
+    message.chat.messages.add(role=pb.ChatMessage.ROLE_USER, content=second)
+    assert done.stdout == f"{answer}\n{server.collect(message).text[0]}\n"
 
 
 def test_tokenize_and_back(server):
