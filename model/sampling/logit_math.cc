@@ -18,7 +18,7 @@ inline float ExpOfNegative(float x) {
   constexpr float kLn2High = 0.693359375f;
   constexpr float kLn2Low = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const float clamped = x < -87.0f ? -87.0f : x;
+  const float clamped = std::max(x, -87.0f);
   const float n = (clamped * kLog2e + kRound) - kRound;
   const float r = (clamped - n * kLn2High) - n * kLn2Low;
   float p = 1.9875691500e-4f;
@@ -62,9 +62,9 @@ int32_t ArgMax(absl::Span<const float> logits) {
 double ExpWeights(absl::Span<const float> logits, float max, float inverse_temperature,
                   absl::Span<float> weights) {
   const int64_t size = logits.size();
-  for (int64_t i = 0; i < size; ++i) {
-    weights[i] = ExpOfNegative((logits[i] - max) * inverse_temperature);
-  }
+  const float* const in = logits.data();
+  float* const out = weights.data();
+  for (int64_t i = 0; i < size; ++i) out[i] = ExpOfNegative((in[i] - max) * inverse_temperature);
   double lanes[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
@@ -85,11 +85,13 @@ std::vector<int32_t> TopIndices(absl::Span<const float> values, int64_t k) {
   if (heap.empty()) return heap;
   for (int32_t i = 0; i < heap.size(); ++i) heap[i] = i;
   std::make_heap(heap.begin(), heap.end(), better);  // the worst that is kept on top
+  float worst = values[heap.front()];
   for (int32_t i = heap.size(); i < size; ++i) {
-    if (values[i] <= values[heap.front()]) continue;
+    if (values[i] <= worst) continue;
     std::pop_heap(heap.begin(), heap.end(), better);
     heap.back() = i;
     std::push_heap(heap.begin(), heap.end(), better);
+    worst = values[heap.front()];
   }
   std::sort_heap(heap.begin(), heap.end(), better);
   return heap;
