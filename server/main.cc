@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,8 +16,10 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/stubs/logging.h"
@@ -60,14 +63,25 @@ constexpr int kExitBadFlags = 2;
 // For streams to deliver what they have when the server is stopped.
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 
-// The flag library ends the process with status 1 where a flag is wrong.
+// The flag library ends the process itself, with status 1 for a wrong flag and for --help alike.
 bool parsing_flags = false;
+bool help_wanted = false;
+
+void ExitWhileParsing(int status, void*) {
+  if (!parsing_flags || status == EXIT_SUCCESS) return;
+  std::cout.flush();
+  _exit(help_wanted ? EXIT_SUCCESS : kExitBadFlags);
+}
 
 absl::Status ParseFlags(int argc, char** argv) {
   absl::SetProgramUsageMessage("Serves a Llama checkpoint over gRPC.\n  sieve_server --model FILE");
-  std::atexit([] {
-    if (parsing_flags) _exit(kExitBadFlags);
-  });
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = [](absl::string_view file) {
+    return absl::EndsWith(file, "server/main.cc");
+  };
+  absl::SetFlagsUsageConfig(usage);
+  for (int i = 1; i < argc; ++i) help_wanted |= absl::StartsWith(argv[i], "--help");
+  on_exit(ExitWhileParsing, nullptr);
   parsing_flags = true;
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   parsing_flags = false;
