@@ -112,6 +112,11 @@ def generated(seed, total):
     return texts
 
 
+def samples():
+    """A short text of each kind."""
+    return ["", *_WORDS.values(), *_SPACES, "a \n  b", "x" * 100]
+
+
 def with_special_tokens(seed, count):
     """Texts with names of special tokens, whole, cut and run together."""
     rng = random.Random(seed)
