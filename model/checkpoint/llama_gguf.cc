@@ -124,6 +124,9 @@ absl::StatusOr<ModelConfig> ReadConfig(const GgufFile& file) {
   config.rms_norm_epsilon = metadata.Required<double>("llama.attention.layer_norm_rms_epsilon");
   ReadHeads(metadata, config);
   ReadRope(metadata, config);
+  if (metadata.Optional<int64_t>("split.count", 1) > 1) {
+    metadata.Fail("split.count", "models split over several files are not supported: merge them");
+  }
   if (metadata.Optional<int64_t>("llama.expert_count", 0) != 0) {
     metadata.Fail("llama.expert_count", "mixtures of experts are not supported");
   }

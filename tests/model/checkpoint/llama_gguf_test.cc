@@ -128,6 +128,7 @@ TEST_F(LlamaGgufTest, RefusesWhatIsNotImplementedByName) {
                 "llama.rope.scaling.type", "yarn");
   ExpectInvalid(With([](GgufWriter& w) { w.AddUint32("llama.expert_count", 8); }),
                 "llama.expert_count");
+  ExpectInvalid(With([](GgufWriter& w) { w.AddUint32("split.count", 2); }), "split.count");
   ExpectInvalid(With([](GgufWriter& w) { w.AddUint32("llama.rope.dimension_count", 2); }),
                 "llama.rope.dimension_count");
   ExpectInvalid(With([](GgufWriter& w) { w.AddUint32("llama.attention.value_length", 8); }),
