@@ -1,14 +1,14 @@
 #include "server/engine.h"
 
 #include <algorithm>
+#include <condition_variable>
 #include <map>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "model/sampling/sampler.h"
 #include "server/engine_batch.h"
 #include "server/engine_sample.h"
@@ -100,12 +100,13 @@ class EngineImpl : public Engine {
   std::vector<float> logits_;
   EngineStats totals_;
 
-  mutable absl::Mutex mutex_;
-  std::vector<std::unique_ptr<OpenRequest>> submitted_ ABSL_GUARDED_BY(mutex_);
-  int64_t queued_ ABSL_GUARDED_BY(mutex_) = 0;  // requests that have not started
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  EngineStats stats_ ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;  // guards the next block
+  std::condition_variable news_;
+  std::vector<std::unique_ptr<OpenRequest>> submitted_;
+  int64_t queued_ = 0;  // requests that have not started
+  bool woken_ = false;
+  bool stopped_ = false;
+  EngineStats stats_;
 
   std::thread thread_;  // last: it uses all of the above
 };
@@ -132,7 +133,7 @@ absl::Status EngineImpl::Submit(GenerationRequest request, std::shared_ptr<Event
   auto open = std::make_unique<OpenRequest>();
   open->request = std::move(request);
   open->queue = std::move(queue);
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   if (stopped_) return absl::UnavailableError("the server is shutting down");
   if (queued_ >= config_.max_queued_requests) {
     return absl::ResourceExhaustedError(
@@ -140,21 +141,24 @@ absl::Status EngineImpl::Submit(GenerationRequest request, std::shared_ptr<Event
   }
   ++queued_;
   submitted_.push_back(std::move(open));
+  news_.notify_one();
   return absl::OkStatus();
 }
 
 void EngineImpl::Notify() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   woken_ = true;
+  news_.notify_one();
 }
 
 void EngineImpl::Stop() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   stopped_ = true;
+  news_.notify_one();
 }
 
 EngineStats EngineImpl::stats() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting_requests += submitted_.size();
   return stats;
@@ -184,7 +188,7 @@ bool EngineImpl::TakeSubmissions() {
   std::vector<std::unique_ptr<OpenRequest>> submitted;
   bool stopped;
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     submitted.swap(submitted_);
     woken_ = false;
     stopped = stopped_;
@@ -243,11 +247,11 @@ void EngineImpl::Wait(absl::Time now) {
     next = std::min(next, std::max(open->behind_since, open->queue->LastPop()) +
                               config_.stalled_reader_timeout);
   }
-  const auto has_news = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return !submitted_.empty() || woken_ || stopped_;
-  };
-  absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(&has_news), next - now);
+  // A bound that the clocks can add to the present, whatever the deadline.
+  const absl::Duration timeout = std::min(next - now, absl::Hours(1));
+  std::unique_lock lock(mutex_);
+  news_.wait_for(lock, absl::ToChronoNanoseconds(timeout),
+                 [this] { return !submitted_.empty() || woken_ || stopped_; });
 }
 
 void EngineImpl::RunStep(const StepPlan& plan, absl::Time now) {
@@ -368,7 +372,7 @@ void EngineImpl::End(int64_t group, const absl::Status& status) {
 }
 
 void EngineImpl::LeaveQueue() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   --queued_;
 }
 
@@ -380,7 +384,7 @@ void EngineImpl::UpdateStats() {
   totals_.free_pages = pool.free_pages();
   totals_.cached_pages = pool.cached_pages();
   totals_.active_pages = pool.active_pages();
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   stats_ = totals_;
 }
 

@@ -10,7 +10,7 @@ EventQueue::EventQueue(size_t capacity, std::function<void()> on_ready)
 void EventQueue::Push(GenerationEvent event) {
   bool was_empty;
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     was_empty = events_.empty();
     events_.push_back(std::move(event));
   }
@@ -18,17 +18,17 @@ void EventQueue::Push(GenerationEvent event) {
 }
 
 bool EventQueue::HasRoom() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return events_.size() < capacity_;
 }
 
 absl::Time EventQueue::LastPop() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return last_pop_;
 }
 
 std::optional<GenerationEvent> EventQueue::Pop(absl::Time now) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   if (events_.empty()) return std::nullopt;
   GenerationEvent event = std::move(events_.front());
   events_.pop_front();
@@ -37,12 +37,12 @@ std::optional<GenerationEvent> EventQueue::Pop(absl::Time now) {
 }
 
 void EventQueue::Cancel() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   cancelled_ = true;
 }
 
 bool EventQueue::cancelled() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return cancelled_;
 }
 

@@ -4,10 +4,9 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <mutex>
 #include <optional>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/generation.h"
 
@@ -39,10 +38,11 @@ class EventQueue {
  private:
   const size_t capacity_;
   const std::function<void()> on_ready_;
-  mutable absl::Mutex mutex_;
-  std::deque<GenerationEvent> events_ ABSL_GUARDED_BY(mutex_);
-  absl::Time last_pop_ ABSL_GUARDED_BY(mutex_);
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of the standard library, for ThreadSanitizer does not see into the installed abseil's.
+  mutable std::mutex mutex_;  // guards all below
+  std::deque<GenerationEvent> events_;
+  absl::Time last_pop_;
+  bool cancelled_ = false;
 };
 
 }  // namespace sieve

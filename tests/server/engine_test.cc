@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <latch>
 #include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "tests/server/event_collector.h"
 #include "tests/server/fake_language_model.h"
 #include "tests/server/fake_tokenizer.h"
@@ -299,20 +299,20 @@ TEST_F(EngineTest, LogitsThatAreNotFiniteEndOneRequest) {
 
 TEST_F(EngineTest, CancellingFreesPagesWithinOneStep) {
   Start(8);
-  absl::Notification in_step, go_on;
+  std::latch in_step(1), go_on(1);
   model_->set_hook([&](const Batch&, absl::Span<float>) {
-    if (!in_step.HasBeenNotified()) {
-      in_step.Notify();
-      go_on.WaitForNotification();
+    if (!in_step.try_wait()) {
+      in_step.count_down();
+      go_on.wait();
     }
     return absl::OkStatus();
   });
   EventCollector reader(1000);
   ASSERT_TRUE(engine_->Submit(Request(Prompt(300), 100), reader.queue()).ok());
-  in_step.WaitForNotification();
+  in_step.wait();
   reader.queue()->Cancel();
   engine_->Notify();
-  go_on.Notify();
+  go_on.count_down();
   EXPECT_EQ(reader.ReadAll().code(), absl::StatusCode::kCancelled);
   ExpectAllPagesBack();
   EXPECT_EQ(model_->steps(), 1);
@@ -335,23 +335,23 @@ TEST_F(EngineTest, StopEndsEverythingWithUnavailable) {
 TEST_F(EngineTest, AFullQueueOfRequestsRefusesMore) {
   config_.max_queued_requests = 2;
   Start(8);
-  absl::Notification in_step, go_on;
+  std::latch in_step(1), go_on(1);
   model_->set_hook([&](const Batch&, absl::Span<float>) {
-    if (!in_step.HasBeenNotified()) {
-      in_step.Notify();
-      go_on.WaitForNotification();
+    if (!in_step.try_wait()) {
+      in_step.count_down();
+      go_on.wait();
     }
     return absl::OkStatus();
   });
   const GenerationRequest request = Request(Prompt(10), 3);
   EventCollector first, second, third, fourth;
   ASSERT_TRUE(engine_->Submit(request, first.queue()).ok());
-  in_step.WaitForNotification();  // the first has left the queue
+  in_step.wait();  // the first has left the queue
   EXPECT_TRUE(engine_->Submit(request, second.queue()).ok());
   EXPECT_TRUE(engine_->Submit(request, third.queue()).ok());
   EXPECT_EQ(engine_->Submit(request, fourth.queue()).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(engine_->stats().waiting_requests, 2);
-  go_on.Notify();
+  go_on.count_down();
   for (EventCollector* reader : {&first, &second, &third}) EXPECT_TRUE(reader->ReadAll().ok());
   Run(request);
 }

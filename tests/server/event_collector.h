@@ -1,8 +1,11 @@
 #ifndef SIEVE_TESTS_SERVER_EVENT_COLLECTOR_H_
 #define SIEVE_TESTS_SERVER_EVENT_COLLECTOR_H_
 
+#include <chrono>
+#include <condition_variable>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,7 +13,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "server/event_queue.h"
@@ -51,8 +53,8 @@ class EventCollector {
         after_each();
         continue;
       }
-      absl::MutexLock lock(&mutex_);
-      if (!mutex_.AwaitWithTimeout(absl::Condition(&ready_), absl::Seconds(30))) {
+      std::unique_lock lock(mutex_);
+      if (!woken_.wait_for(lock, std::chrono::seconds(30), [this] { return ready_; })) {
         return absl::DeadlineExceededError("the test waited for an event in vain");
       }
       ready_ = false;
@@ -89,12 +91,14 @@ class EventCollector {
     end = event.status;
   }
   void Wake() {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     ready_ = true;
+    woken_.notify_one();
   }
 
-  absl::Mutex mutex_;
-  bool ready_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;
+  std::condition_variable woken_;
+  bool ready_ = false;  // guarded by mutex_
   const std::shared_ptr<EventQueue> queue_;
 };
 

@@ -4,15 +4,14 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "model/cache/geometry.h"
 #include "model/language_model.h"
@@ -50,7 +49,7 @@ class FakeLanguageModel : public LanguageModel {
     }
     Hook hook;
     {
-      absl::MutexLock lock(&mutex_);
+      std::lock_guard lock(mutex_);
       ++steps_;
       hook = hook_;
     }
@@ -58,16 +57,16 @@ class FakeLanguageModel : public LanguageModel {
   }
 
   void set_hook(Hook hook) {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     hook_ = std::move(hook);
   }
   int64_t steps() const {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return steps_;
   }
   // The first thing that a caller did wrong; empty when nothing.
   std::string error() const {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return error_;
   }
 
@@ -114,16 +113,16 @@ class FakeLanguageModel : public LanguageModel {
   }
 
   void Complain(std::string error) {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     if (error_.empty()) error_ = std::move(error);
   }
 
   const int64_t vocabulary_size_;
   std::vector<Page> pages_;
-  mutable absl::Mutex mutex_;
-  Hook hook_ ABSL_GUARDED_BY(mutex_);
-  int64_t steps_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::string error_ ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;  // guards all below
+  Hook hook_;
+  int64_t steps_ = 0;
+  std::string error_;
 };
 
 }  // namespace sieve
