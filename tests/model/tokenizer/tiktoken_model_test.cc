@@ -72,11 +72,11 @@ TEST(TiktokenModelTest, RefusesMalformedLinesByNumber) {
       {"IQ==", "a space and a rank"},
       {" 4", "not base64"},
       {"I!== 4", "not base64"},
-      {"IQ== ", "rank"},
-      {"IQ== x", "rank"},
-      {"IQ== -1", "rank"},
-      {"IQ== 128000", "rank"},
-      {"IQ== 99999999999", "rank"},
+      {"IQ== ", "rank is not 0 to 127999"},
+      {"IQ== x", "rank is not 0 to 127999"},
+      {"IQ== -1", "rank is not 0 to 127999"},
+      {"IQ== 128000", "rank is not 0 to 127999"},
+      {"IQ== 99999999999", "rank is not 0 to 127999"},
       {"IQ== 3", "3 appears twice"},
   };
   for (const auto& test : kCases) {
