@@ -9,19 +9,19 @@ namespace sieve {
 
 Interrupt::Scope::Scope(Interrupt* interrupt, std::function<void()> action)
     : interrupt_(interrupt) {
-  absl::MutexLock lock(&interrupt_->mutex_);
+  const std::lock_guard<std::mutex> lock(interrupt_->mutex_);
   interrupt_->action_ = std::move(action);
 }
 
 Interrupt::Scope::~Scope() {
-  absl::MutexLock lock(&interrupt_->mutex_);
+  const std::lock_guard<std::mutex> lock(interrupt_->mutex_);
   interrupt_->action_ = nullptr;
 }
 
 void Interrupt::Raise() {
   {
     // Held while the action runs, so that what it cancels cannot go away meanwhile.
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (action_ != nullptr) return action_();
   }
   when_idle_();

@@ -3,10 +3,9 @@
 
 #include <atomic>
 #include <functional>
+#include <mutex>
 #include <thread>
-
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include <utility>
 
 namespace sieve {
 
@@ -33,8 +32,8 @@ class Interrupt {
 
  private:
   const std::function<void()> when_idle_;
-  absl::Mutex mutex_;
-  std::function<void()> action_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;  // of the standard library: ThreadSanitizer does not see into abseil's
+  std::function<void()> action_;  // guarded by mutex_
 };
 
 // Turns SIGINT into Interrupt::Raise on a thread of its own. Must be made before other threads are,

@@ -23,7 +23,7 @@ USAGE
 }
 
 once=false
-prompt="In three sentences: why is the sky blue?"
+prompt="Give me three tips for a good night's sleep."
 model=""
 max_tokens=200
 port=""
@@ -138,7 +138,7 @@ main() {
   start_server
   say "Ready. Asking: $prompt"
   bazel-bin/client/sieve generate --address="127.0.0.1:$port" ${chat:+"$chat"} --stats \
-    --max_tokens="$max_tokens" --prompt="$prompt" ||
+    --temperature=0 --max_tokens="$max_tokens" --prompt="$prompt" ||
     die "the request (the client's message is above)" "The server's log: $log"
 
   say "gRPC (sieve.v1.Generation, health, reflection) listens on 127.0.0.1:$port"

@@ -41,7 +41,7 @@ trap 'rm -rf "$results"' EXIT
 say "Building and running the C++ tests: ${targets[*]}"
 bazel_status=0
 "$SIEVE_BAZEL" test --keep_going --build_event_json_file="$results/bazel.json" \
-  --test_env=SIEVE_DATA ${bazel_flags[@]+"${bazel_flags[@]}"} -- "${targets[@]}" ||
+  ${bazel_flags[@]+"${bazel_flags[@]}"} -- "${targets[@]}" ||
   bazel_status=$?
 tally=(--bazel "$results/bazel.json" --bazel_status "$bazel_status")
 

@@ -3,7 +3,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "absl/synchronization/notification.h"
+#include <condition_variable>
+#include <mutex>
+
 #include "gtest/gtest.h"
 
 namespace sieve {
@@ -24,13 +26,20 @@ TEST(InterruptTest, RunsTheActionWhileThereIsOne) {
 }
 
 TEST(SignalThreadTest, TurnsSigintIntoRaise) {
-  absl::Notification first, second;
-  Interrupt interrupt([&] { (first.HasBeenNotified() ? second : first).Notify(); });
+  std::mutex mutex;
+  std::condition_variable changed;
+  int raised = 0;
+  Interrupt interrupt([&] {
+    const std::lock_guard<std::mutex> lock(mutex);
+    ++raised;
+    changed.notify_one();
+  });
   SignalThread thread(&interrupt);
-  kill(getpid(), SIGINT);
-  first.WaitForNotification();
-  kill(getpid(), SIGINT);
-  second.WaitForNotification();
+  for (int expected = 1; expected <= 2; ++expected) {
+    kill(getpid(), SIGINT);
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return raised == expected; });
+  }
 }
 
 TEST(SignalThreadTest, EndsWithoutASignal) {
