@@ -1,5 +1,9 @@
 #include "client/chat.h"
 
+#include <ostream>
+#include <sstream>
+#include <utility>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/fake_server.h"
@@ -26,12 +30,12 @@ std::string Show(const v1::GenerateRequest& request) {
 class ChatTest : public testing::Test {
  protected:
   ChatTest() {
-    server_.generation.on_generate = [](grpc::ServerContext*, int index,
-                                        FakeGeneration::Writer* writer) {
-      writer->Write(DeltaEventOf("answer"));
-      writer->Write(DeltaEventOf(std::to_string(index)));
-      return grpc::Status::OK;
-    };
+    server_.generation.set_on_generate(
+        [](grpc::ServerContext*, int index, FakeGeneration::Writer* writer) {
+          writer->Write(DeltaEventOf("answer"));
+          writer->Write(DeltaEventOf(std::to_string(index)));
+          return grpc::Status::OK;
+        });
   }
 
   ExitCode Chat(const std::string& input, const std::string& system = "") {
@@ -40,7 +44,7 @@ class ChatTest : public testing::Test {
 
   std::vector<std::string> Requests() const {
     std::vector<std::string> shown;
-    for (const v1::GenerateRequest& request : server_.generation.requests) {
+    for (const v1::GenerateRequest& request : server_.generation.requests()) {
       shown.push_back(Show(request));
     }
     return shown;
@@ -56,7 +60,7 @@ TEST_F(ChatTest, KeepsTheHistory) {
   EXPECT_THAT(Requests(), ElementsAre("u:one", "u:one a:answer0 u:two"));
   EXPECT_EQ(server_.out.str(), "answer0\nanswer1\n");
   EXPECT_THAT(server_.err.str(), IsEmpty());
-  EXPECT_EQ(server_.generation.requests[1].sampling().seed(), 7);
+  EXPECT_EQ(server_.generation.requests()[1].sampling().seed(), 7);
 }
 
 TEST_F(ChatTest, ResetKeepsTheSystemMessage) {
@@ -70,29 +74,45 @@ TEST_F(ChatTest, NoInputNoCall) {
 }
 
 TEST_F(ChatTest, AFailedTurnIsTakenBack) {
-  server_.generation.on_generate = [](grpc::ServerContext*, int index,
-                                      FakeGeneration::Writer* writer) -> grpc::Status {
-    if (index == 1) return {grpc::StatusCode::INVALID_ARGUMENT, "too long"};
-    writer->Write(DeltaEventOf("ok"));
-    return grpc::Status::OK;
-  };
+  server_.generation.set_on_generate(
+      [](grpc::ServerContext*, int index, FakeGeneration::Writer* writer) -> grpc::Status {
+        if (index == 1) return {grpc::StatusCode::INVALID_ARGUMENT, "too long"};
+        writer->Write(DeltaEventOf("ok"));
+        return grpc::Status::OK;
+      });
   EXPECT_EQ(Chat("one\ntwo\nthree\n"), ExitCode::kOk);
   EXPECT_THAT(Requests(), ElementsAre("u:one", "u:one a:ok u:two", "u:one a:ok u:three"));
   EXPECT_THAT(server_.err.str(), HasSubstr("INVALID_ARGUMENT: too long"));
 }
 
+// Interrupts as soon as something was printed.
+class InterruptingBuffer : public std::stringbuf {
+ public:
+  explicit InterruptingBuffer(Interrupt* interrupt) : interrupt_(interrupt) {}
+
+ private:
+  int sync() override {
+    if (!str().empty() && !std::exchange(done_, true)) interrupt_->Raise();
+    return 0;
+  }
+
+  Interrupt* const interrupt_;
+  bool done_ = false;
+};
+
 TEST_F(ChatTest, AnInterruptedAnswerStays) {
-  server_.generation.on_generate = [this](grpc::ServerContext* context, int index,
-                                          FakeGeneration::Writer* writer) {
-    writer->Write(DeltaEventOf("half"));
-    if (index > 0) return grpc::Status::OK;
-    // Cancelling drops messages that the client did not read yet.
-    while (server_.out.str().empty()) absl::SleepFor(absl::Milliseconds(1));
-    server_.interrupt.Raise();
-    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
-    return grpc::Status::CANCELLED;
-  };
-  EXPECT_EQ(Chat("one\ntwo\n"), ExitCode::kOk);
+  server_.generation.set_on_generate(
+      [](grpc::ServerContext* context, int index, FakeGeneration::Writer* writer) {
+        writer->Write(DeltaEventOf("half"));
+        if (index > 0) return grpc::Status::OK;
+        while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+        return grpc::Status::CANCELLED;
+      });
+  InterruptingBuffer buffer(&server_.interrupt);
+  std::ostream out(&buffer);
+  Session session = server_.MakeSession("one\ntwo\n");
+  session.out = &out;
+  EXPECT_EQ(RunChat(session, options_, "", false), ExitCode::kOk);
   EXPECT_THAT(Requests(), ElementsAre("u:one", "u:one a:half u:two"));
 }
 

@@ -1,5 +1,7 @@
 #include "tests/client/fake_server.h"
 
+#include <utility>
+
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/security/server_credentials.h"
@@ -7,10 +9,32 @@
 
 namespace sieve {
 
+void FakeGeneration::set_on_generate(OnGenerate on_generate) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  on_generate_ = std::move(on_generate);
+}
+
+void FakeGeneration::set_model(const v1::GetModelResponse& model) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  model_ = model;
+}
+
+std::vector<v1::GenerateRequest> FakeGeneration::requests() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return requests_;
+}
+
 grpc::Status FakeGeneration::Generate(grpc::ServerContext* context,
                                       const v1::GenerateRequest* request, Writer* writer) {
-  requests.push_back(*request);
-  return on_generate(context, static_cast<int>(requests.size()) - 1, writer);
+  OnGenerate on_generate;
+  int index;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    on_generate = on_generate_;
+    index = static_cast<int>(requests_.size());
+    requests_.push_back(*request);
+  }
+  return on_generate(context, index, writer);
 }
 
 grpc::Status FakeGeneration::Tokenize(grpc::ServerContext* context,
@@ -36,7 +60,9 @@ grpc::Status FakeGeneration::Detokenize(grpc::ServerContext* context,
 grpc::Status FakeGeneration::GetModel(grpc::ServerContext* context,
                                       const v1::GetModelRequest* request,
                                       v1::GetModelResponse* response) {
-  return on_get_model(response);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  *response = model_;
+  return grpc::Status::OK;
 }
 
 grpc::Status FakeHealth::Check(grpc::ServerContext* context,

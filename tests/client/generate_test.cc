@@ -23,12 +23,12 @@ class GenerateTest : public testing::Test {
  protected:
   // The fake server writes `events`, then ends the call with `status`.
   void Play(std::vector<v1::GenerateEvent> events, grpc::Status status = grpc::Status::OK) {
-    server_.generation.on_generate = [events = std::move(events), status](
-                                         grpc::ServerContext*, int,
-                                         FakeGeneration::Writer* writer) {
-      for (const v1::GenerateEvent& event : events) writer->Write(event);
-      return status;
-    };
+    server_.generation.set_on_generate(
+        [events = std::move(events), status](grpc::ServerContext*, int,
+                                             FakeGeneration::Writer* writer) {
+          for (const v1::GenerateEvent& event : events) writer->Write(event);
+          return status;
+        });
   }
 
   FakeServer server_;
@@ -129,21 +129,22 @@ TEST_F(GenerateTest, ExitCodes) {
 }
 
 TEST_F(GenerateTest, AnInterruptionCancelsTheCall) {
-  server_.generation.on_generate = [this](grpc::ServerContext* context, int,
-                                          FakeGeneration::Writer* writer) {
-    writer->Write(DeltaEventOf("half"));
-    server_.interrupt.Raise();
-    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
-    return grpc::Status::CANCELLED;
-  };
+  server_.generation.set_on_generate(
+      [this](grpc::ServerContext* context, int, FakeGeneration::Writer* writer) {
+        writer->Write(DeltaEventOf("half"));
+        server_.interrupt.Raise();
+        while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+        return grpc::Status::CANCELLED;
+      });
   EXPECT_EQ(RunGenerate(server_.MakeSession(), request_), ExitCode::kInterrupted);
 }
 
 TEST_F(GenerateTest, TheTimeLimitHolds) {
-  server_.generation.on_generate = [](grpc::ServerContext* context, int, FakeGeneration::Writer*) {
-    while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
-    return grpc::Status::CANCELLED;
-  };
+  server_.generation.set_on_generate(
+      [](grpc::ServerContext* context, int, FakeGeneration::Writer*) {
+        while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+        return grpc::Status::CANCELLED;
+      });
   Session session = server_.MakeSession();
   session.timeout = absl::Milliseconds(50);
   EXPECT_EQ(RunGenerate(session, request_), ExitCode::kDeadline);

@@ -43,13 +43,12 @@ TEST(DetokenizeTest, PrintsTextOrTheError) {
 
 TEST(InfoTest, PrintsWhatMatters) {
   FakeServer server;
-  server.generation.on_get_model = [](v1::GetModelResponse* response) {
-    response->set_name("tiny");
-    response->mutable_shape()->set_num_layers(30);
-    response->mutable_cache()->set_total_pages(12);
-    response->mutable_cache()->set_free_pages(5);
-    return grpc::Status::OK;
-  };
+  v1::GetModelResponse model;
+  model.set_name("tiny");
+  model.mutable_shape()->set_num_layers(30);
+  model.mutable_cache()->set_total_pages(12);
+  model.mutable_cache()->set_free_pages(5);
+  server.generation.set_model(model);
   EXPECT_EQ(RunInfo(server.MakeSession()), ExitCode::kOk);
   EXPECT_THAT(server.out.str(), HasSubstr("tiny"));
   EXPECT_THAT(server.out.str(), HasSubstr("30 layers"));
