@@ -2,10 +2,8 @@
 #define SIEVE_SERVER_GATE_H_
 
 #include <functional>
+#include <mutex>
 #include <utility>
-
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 
 namespace sieve {
 
@@ -16,19 +14,20 @@ class Gate {
 
   // Calls the function, unless the gate is closed.
   void Run() {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     if (function_) function_();
   }
 
   // Waits for a running call; afterwards there are no more. REQUIRES: not within Run.
   void Close() {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     function_ = nullptr;
   }
 
  private:
-  absl::Mutex mutex_;
-  std::function<void()> function_ ABSL_GUARDED_BY(mutex_);
+  // Of the standard library, for ThreadSanitizer does not see into the installed abseil's.
+  std::mutex mutex_;
+  std::function<void()> function_;  // guarded by mutex_
 };
 
 }  // namespace sieve

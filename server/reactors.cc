@@ -32,14 +32,14 @@ GenerateReactor::GenerateReactor(Engine* engine, EventContext context)
 absl::Status GenerateReactor::Submit(GenerationRequest request) {
   absl::Status status = reader_.Submit(std::move(request));
   if (!status.ok()) {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     FinishLocked(status);
   }
   return status;
 }
 
 void GenerateReactor::Advance() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   if (writing_ || finished_) return;
   const std::optional<GenerationEvent> event = reader_.Next();
   if (!event.has_value()) return;
@@ -54,7 +54,7 @@ void GenerateReactor::Advance() {
 
 void GenerateReactor::OnWriteDone(bool ok) {
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     writing_ = false;
     cancelled_ = cancelled_ || !ok;
     if (cancelled_) FinishLocked(absl::CancelledError("the call was cancelled"));
@@ -69,7 +69,7 @@ void GenerateReactor::OnWriteDone(bool ok) {
 
 void GenerateReactor::OnCancel() {
   reader_.Cancel();
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   cancelled_ = true;
   // A write that is under way fails soon, and ends the call then.
   if (!writing_) FinishLocked(absl::CancelledError("the call was cancelled"));
@@ -87,19 +87,19 @@ GenerateOnceReactor::GenerateOnceReactor(Engine* engine, EventContext context,
 
 absl::Status GenerateOnceReactor::Submit(GenerationRequest request) {
   for (int sample = 0; sample < request.num_samples; ++sample) {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     collected_.add_samples();
   }
   absl::Status status = reader_.Submit(std::move(request));
   if (!status.ok()) {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     FinishLocked(status);
   }
   return status;
 }
 
 void GenerateOnceReactor::Drain() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   while (!finished_) {
     const std::optional<GenerationEvent> event = reader_.Next();
     if (!event.has_value()) return;
@@ -123,7 +123,7 @@ void GenerateOnceReactor::Collect(const GenerationEvent& event) {
 
 void GenerateOnceReactor::OnCancel() {
   reader_.Cancel();
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   FinishLocked(absl::CancelledError("the call was cancelled"));
 }
 

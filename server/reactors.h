@@ -1,11 +1,10 @@
 #ifndef SIEVE_SERVER_REACTORS_H_
 #define SIEVE_SERVER_REACTORS_H_
 
+#include <mutex>
 #include <optional>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "grpcpp/grpcpp.h"
 #include "server/engine.h"
 #include "server/event_encoding.h"
@@ -42,14 +41,16 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  private:
   // Sends the next event when there is one and no write is under way.
   void Advance();
-  void FinishLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FinishLocked(const absl::Status& status);  // REQUIRES: mutex_ is held
 
   const EventContext context_;
-  absl::Mutex mutex_;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-  grpc::ByteBuffer message_ ABSL_GUARDED_BY(mutex_);  // lives until its write is done
+  std::mutex mutex_;  // guards the next block
+
+  bool writing_ = false;
+  bool cancelled_ = false;
+  bool finished_ = false;
+  grpc::ByteBuffer message_;  // lives until its write is done
+
   EventReader reader_;  // last: its destructor waits for Advance on the engine's thread
 };
 
@@ -67,14 +68,16 @@ class GenerateOnceReactor : public grpc::ServerUnaryReactor {
 
  private:
   void Drain();
-  void Collect(const GenerationEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void FinishLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Collect(const GenerationEvent& event);     // REQUIRES: mutex_ is held
+  void FinishLocked(const absl::Status& status);  // REQUIRES: mutex_ is held
 
   const EventContext context_;
   grpc::ByteBuffer* const response_;
-  absl::Mutex mutex_;
-  v1::GenerateResponse collected_ ABSL_GUARDED_BY(mutex_);
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;  // guards the next block
+
+  v1::GenerateResponse collected_;
+  bool finished_ = false;
+
   EventReader reader_;  // last: its destructor waits for Drain on the engine's thread
 };
 

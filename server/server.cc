@@ -1,8 +1,18 @@
 #include "server/server.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
+
 namespace sieve {
+namespace {
+
+// A connection that is closed while its client still sends (window updates, as it reads) is reset,
+// and what the client has not read by then is lost. Ended streams get this long to be read.
+constexpr absl::Duration kLinger = absl::Milliseconds(200);
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config) {
   std::unique_ptr<Server> server(new Server());
@@ -44,6 +54,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
 void Server::Stop(absl::Duration grace) {
   grpc_->SetNotServing();
   host_->engine().Stop();
+  absl::SleepFor(std::min(kLinger, grace));
   grpc_->Shutdown(grace);
 }
 

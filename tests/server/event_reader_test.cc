@@ -1,9 +1,13 @@
 #include "server/event_reader.h"
 
+#include <atomic>
 #include <optional>
+#include <string>
+#include <thread>
 #include <variant>
-#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/server/fake_engine.h"
@@ -86,6 +90,27 @@ TEST(EventReaderTest, CancelReachesTheEngine) {
   reader.Cancel();
   EXPECT_TRUE(submitted.queue->cancelled());
   EXPECT_EQ(engine.notifications(), 1);
+}
+
+// For ThreadSanitizer and AddressSanitizer: the reader goes while the engine pushes.
+TEST(EventReaderTest, TheReaderMayGoAtAnyMoment) {
+  FakeEngine engine;
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<int> read = 0;
+    std::optional<EventReader> reader;
+    reader.emplace(&engine, [&reader, &read] {
+      while (reader->Next().has_value()) ++read;
+    });
+    ASSERT_TRUE(reader->Submit({}).ok());
+    std::thread pusher([queue = engine.Take().queue, round] {
+      for (int i = 0; i < 10 && !queue->cancelled(); ++i) queue->Push(Delta(i % 2, "x", i));
+      queue->Push(EndEvent{absl::CancelledError(absl::StrCat("round ", round))});
+    });
+    while (read < round % 8) std::this_thread::yield();
+    reader->Cancel();
+    reader.reset();
+    pusher.join();
+  }
 }
 
 }  // namespace

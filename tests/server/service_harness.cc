@@ -11,7 +11,7 @@ ServiceHarness::ServiceHarness(Engine* engine, const ModelInfo& model) : model_(
                    .chat_format = &chat_format_,
                    .model = &model_,
                    .on_refused = [this](const absl::Status& status) {
-                     absl::MutexLock lock(&mutex_);
+                     std::lock_guard lock(mutex_);
                      refused_.push_back(status);
                    }});
   server_ =
@@ -35,7 +35,7 @@ std::unique_ptr<v1::Generation::Stub> ServiceHarness::NewClient() const {
 }
 
 std::vector<absl::Status> ServiceHarness::refused() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return refused_;
 }
 

@@ -2,12 +2,11 @@
 #define SIEVE_TESTS_SERVER_SERVICE_HARNESS_H_
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "grpcpp/grpcpp.h"
 #include "server/engine.h"
 #include "server/generation_service.h"
@@ -38,8 +37,8 @@ class ServiceHarness {
   const ModelInfo model_;
   const std::unique_ptr<Tokenizer> tokenizer_ = MakeTestTokenizer();
   const TestChatFormat chat_format_;
-  mutable absl::Mutex mutex_;
-  std::vector<absl::Status> refused_ ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;
+  std::vector<absl::Status> refused_;  // guarded by mutex_
   std::unique_ptr<GenerationService> service_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<v1::Generation::Stub> client_;
