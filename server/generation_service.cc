@@ -45,7 +45,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::Generate(
     CountRefused(read.status());
     return new RefusedStream(read.status());
   }
-  auto* reactor = new GenerateReactor(parts_.engine, ContextOf(*read));  // deletes itself
+  auto* reactor =
+      new GenerateReactor(parts_.engine, &open_calls_, ContextOf(*read));  // deletes itself
   CountRefused(reactor->Submit(*std::move(read)));
   return reactor;
 }
@@ -58,7 +59,7 @@ grpc::ServerUnaryReactor* GenerationService::GenerateOnce(grpc::CallbackServerCo
     CountRefused(read.status());
     return Answer<v1::GenerateResponse>(context, read.status(), response);
   }
-  auto* reactor = new GenerateOnceReactor(parts_.engine, ContextOf(*read), response);
+  auto* reactor = new GenerateOnceReactor(parts_.engine, &open_calls_, ContextOf(*read), response);
   CountRefused(reactor->Submit(*std::move(read)));
   return reactor;
 }

@@ -4,12 +4,15 @@
 #include <functional>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
 #include "model/chat/chat_format.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/engine.h"
 #include "server/event_encoding.h"
 #include "server/model_info.h"
+#include "server/open_calls.h"
 #include "server/validation.h"
 #include "sieve/v1/generation.grpc.pb.h"
 
@@ -54,6 +57,9 @@ class GenerationService final : public RawGenerationService {
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override;
 
+  // Waits until no generation is open, or for `timeout`; whether none is.
+  bool AwaitIdle(absl::Duration timeout) { return open_calls_.AwaitNone(timeout); }
+
  private:
   absl::StatusOr<GenerationRequest> ReadRequest(const grpc::CallbackServerContext& context,
                                                 const grpc::ByteBuffer& request) const;
@@ -62,6 +68,7 @@ class GenerationService final : public RawGenerationService {
 
   const ServiceParts parts_;
   const RequestValidator validator_;
+  OpenCalls open_calls_;
 };
 
 }  // namespace sieve

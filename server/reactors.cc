@@ -26,8 +26,8 @@ v1::GenerateEvent Encode(const EventContext& context, const GenerationEvent& eve
 
 RefusedStream::RefusedStream(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
 
-GenerateReactor::GenerateReactor(Engine* engine, EventContext context)
-    : context_(std::move(context)), reader_(engine, [this] { Advance(); }) {}
+GenerateReactor::GenerateReactor(Engine* engine, OpenCalls* open_calls, EventContext context)
+    : call_(open_calls), context_(std::move(context)), reader_(engine, [this] { Advance(); }) {}
 
 absl::Status GenerateReactor::Submit(GenerationRequest request) {
   absl::Status status = reader_.Submit(std::move(request));
@@ -81,9 +81,12 @@ void GenerateReactor::FinishLocked(const absl::Status& status) {
   Finish(ToGrpcStatus(status));
 }
 
-GenerateOnceReactor::GenerateOnceReactor(Engine* engine, EventContext context,
-                                         grpc::ByteBuffer* response)
-    : context_(std::move(context)), response_(response), reader_(engine, [this] { Drain(); }) {}
+GenerateOnceReactor::GenerateOnceReactor(Engine* engine, OpenCalls* open_calls,
+                                         EventContext context, grpc::ByteBuffer* response)
+    : call_(open_calls),
+      context_(std::move(context)),
+      response_(response),
+      reader_(engine, [this] { Drain(); }) {}
 
 absl::Status GenerateOnceReactor::Submit(GenerationRequest request) {
   for (int sample = 0; sample < request.num_samples; ++sample) {

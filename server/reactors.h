@@ -10,6 +10,7 @@
 #include "server/event_encoding.h"
 #include "server/event_reader.h"
 #include "server/generation.h"
+#include "server/open_calls.h"
 #include "sieve/v1/generation.pb.h"
 
 namespace sieve {
@@ -29,7 +30,7 @@ class RefusedStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 // full.
 class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  GenerateReactor(Engine* engine, EventContext context);
+  GenerateReactor(Engine* engine, OpenCalls* open_calls, EventContext context);
 
   // Once, after construction. When it is refused, the call ends with that status.
   absl::Status Submit(GenerationRequest request);
@@ -43,6 +44,7 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void Advance();
   void FinishLocked(const absl::Status& status);  // REQUIRES: mutex_ is held
 
+  const OpenCalls::Call call_;  // first: the call is over when all else is gone
   const EventContext context_;
   std::mutex mutex_;  // guards the next block
 
@@ -58,7 +60,8 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 class GenerateOnceReactor : public grpc::ServerUnaryReactor {
  public:
   // `response` belongs to the call.
-  GenerateOnceReactor(Engine* engine, EventContext context, grpc::ByteBuffer* response);
+  GenerateOnceReactor(Engine* engine, OpenCalls* open_calls, EventContext context,
+                      grpc::ByteBuffer* response);
 
   // As above.
   absl::Status Submit(GenerationRequest request);
@@ -71,6 +74,7 @@ class GenerateOnceReactor : public grpc::ServerUnaryReactor {
   void Collect(const GenerationEvent& event);     // REQUIRES: mutex_ is held
   void FinishLocked(const absl::Status& status);  // REQUIRES: mutex_ is held
 
+  const OpenCalls::Call call_;  // first: the call is over when all else is gone
   const EventContext context_;
   grpc::ByteBuffer* const response_;
   std::mutex mutex_;  // guards the next block

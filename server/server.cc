@@ -1,6 +1,5 @@
 #include "server/server.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -54,8 +53,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
 void Server::Stop(absl::Duration grace) {
   grpc_->SetNotServing();
   host_->engine().Stop();
-  absl::SleepFor(std::min(kLinger, grace));
-  grpc_->Shutdown(grace);
+  service_->AwaitIdle(grace);
+  absl::SleepFor(kLinger);
+  // Not with a grace of its own: that would wait for idle clients to hang up.
+  grpc_->Shutdown(absl::ZeroDuration());
 }
 
 }  // namespace sieve

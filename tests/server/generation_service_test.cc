@@ -278,6 +278,17 @@ TEST_F(GenerationServiceTest, GenerateOnceIsCancelledByItsDeadline) {
   AwaitCancelled(*engine_.Take().queue);
 }
 
+TEST_F(GenerationServiceTest, IsIdleWhenItsCallsAreOver) {
+  EXPECT_TRUE(service_.service().AwaitIdle(absl::ZeroDuration()));
+  grpc::ClientContext context;
+  const auto stream = service_.client().Generate(&context, TextRequest("hi"));
+  const FakeEngine::Submitted submitted = engine_.Take();
+  EXPECT_FALSE(service_.service().AwaitIdle(absl::Milliseconds(1)));
+  submitted.queue->Push(EndEvent{});
+  EXPECT_TRUE(ReadAll(*stream).status.ok());
+  EXPECT_TRUE(service_.service().AwaitIdle(absl::Minutes(1)));
+}
+
 // --- messages as such
 
 TEST_F(GenerationServiceTest, BytesThatAreNoMessageAreRefusedWithWords) {

@@ -30,6 +30,7 @@ class ServiceHarness {
 
   v1::Generation::Stub& client() const { return *client_; }
   GrpcServer& server() const { return *server_; }
+  GenerationService& service() const { return *service_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   std::vector<absl::Status> refused() const;
 
