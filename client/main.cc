@@ -26,8 +26,7 @@ constexpr char kDefaultAddress[] = "127.0.0.1:50051";
 ExitCode Run(const CommandLine& line, const Session& session) {
   switch (line.command) {
     case CommandLine::Command::kHelp:
-      std::cout << line.help;
-      return ExitCode::kOk;
+      break;  // answered without a session
     case CommandLine::Command::kGenerate:
       return RunGenerate(session, line.generate);
     case CommandLine::Command::kChat:
@@ -51,6 +50,10 @@ ExitCode Main(const std::vector<std::string>& arguments) {
   if (!line.ok()) {
     std::cerr << "sieve: " << line.status().message() << std::endl;
     return ExitCode::kUsage;
+  }
+  if (line->command == CommandLine::Command::kHelp) {
+    std::cout << line->help;
+    return ExitCode::kOk;
   }
 
   // Only now: until here Ctrl-C ends the program, also while it reads a prompt.
