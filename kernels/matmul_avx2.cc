@@ -23,10 +23,25 @@ using avx2::Weights32;
 // once into scratch and to read them from the first-level cache.
 constexpr int64_t kMaxFusedTokens = 8;
 
+// Up to this many tokens the memory is the limit; beyond, asking for weights early only takes issue
+// slots.
+constexpr int64_t kMaxPrefetchedTokens = 4;
+
 void Store(const MatMulParams& p, int64_t token, int64_t row, float sum) {
   if (p.bias != nullptr) sum += p.bias[row];
   float& y = p.y[token * p.y_stride + row];
   y = p.accumulate ? y + sum : sum;
+}
+
+// Weights of a few tokens come from memory once and at full speed only if they are asked for early:
+// short rows, several at a time, do not make the long streams that the processor's own prefetching
+// waits for. The distance covers the memory's latency.
+template <class Format>
+void Prefetch(const uint8_t* row, int64_t k) {
+  constexpr int64_t kAhead = 4096;  // bytes
+  constexpr DTypeInfo kInfo = InfoOf(Format::kType);
+  _mm_prefetch(reinterpret_cast<const char*>(row) + k * kInfo.bytes / kInfo.elements + kAhead,
+               _MM_HINT_T0);
 }
 
 // Outputs of `Rows` rows at `rows` and `Tokens` tokens, the weights expanded in registers.
@@ -41,6 +56,7 @@ void FusedTile(const MatMulParams& p, int64_t row, int64_t token) {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
       const Weights32 expanded = Format::Load(w[r], k);
+      if constexpr (Tokens <= kMaxPrefetchedTokens) Prefetch<Format>(w[r], k);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
 #pragma GCC unroll 8
