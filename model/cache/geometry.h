@@ -10,9 +10,9 @@ namespace sieve {
 // Tokens in a page: the unit of allocation, of prefix reuse and of block selection.
 inline constexpr int64_t kPageTokens = 64;
 
-// Shape of the paged key/value cache. A page holds, for each layer and key/value head, 64 keys, 64 values
-// and `summary_bytes` of summary entries (compressed keys and values, block statistics, index codes:
-// whatever the attention variant keeps for a block; dense attention keeps none).
+// Shape of the paged key/value cache. A page holds, for each layer and key/value head, 64 keys, 64
+// values and `summary_bytes` of summary entries (compressed keys and values, block statistics,
+// index codes: whatever the attention variant keeps for a block; dense attention keeps none).
 struct CacheGeometry {
   int64_t num_layers = 0;
   int64_t num_kv_heads = 0;
