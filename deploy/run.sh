@@ -145,8 +145,8 @@ main() {
   say "Metrics: http://127.0.0.1:$metrics_port/metrics   log: $log"
   if [[ "$once" == true ]]; then return; fi
   say "Chat with it: bazel-bin/client/sieve chat --address=127.0.0.1:$port"
+  trap 'say "Stopping"; exit 0' INT TERM  # before saying so: whoever reads it may interrupt at once
   say "Serving until Ctrl-C"
-  trap 'say "Stopping"; exit 0' INT TERM
   wait "$server_pid" || server_died
 }
 
