@@ -32,10 +32,6 @@ void SwiGlu(const float* gate, const float* up, int64_t n, float* out) {
   SwiGluReference(gate + whole, up + whole, n - whole, out + whole);
 }
 
-void AddTo(const float* y, int64_t n, float* x) {
-  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
-}
-
 void ApplyRope(float* x, int64_t heads, int64_t head_dim, const float* cosines, const float* sines,
                bool interleaved) {
   const int64_t half = head_dim / 2;

@@ -11,9 +11,6 @@ void RmsNorm(const float* x, const float* weight, double epsilon, int64_t n, flo
 // out[i] = silu(gate[i]) * up[i], silu(g) = g / (1 + exp(-g)). out may be gate or up.
 void SwiGlu(const float* gate, const float* up, int64_t n, float* out);
 
-// x[i] += y[i].
-void AddTo(const float* y, int64_t n, float* x);
-
 // Rotates each of `heads` consecutive heads x[heads, head_dim] by the angles of one position: pairs
 // (2i, 2i+1) when interleaved, else (i, i + head_dim/2). cosines and sines: [head_dim / 2].
 void ApplyRope(float* x, int64_t heads, int64_t head_dim, const float* cosines, const float* sines,

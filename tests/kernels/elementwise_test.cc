@@ -52,15 +52,6 @@ TEST(SwiGlu, BordersOfTheExponential) {
   EXPECT_TRUE(std::isnan(out[7]));
 }
 
-TEST(AddTo, Adds) {
-  float x[3] = {1, 2, 3};
-  const float y[3] = {10, 20, 30};
-  AddTo(y, 2, x);
-  EXPECT_EQ(x[0], 11);
-  EXPECT_EQ(x[1], 22);
-  EXPECT_EQ(x[2], 3);
-}
-
 TEST(Rope, RotatesPairs) {
   const float cosines[2] = {0, std::cos(0.3f)}, sines[2] = {1, std::sin(0.3f)};
   float half[8] = {1, 2, 3, 4, 5, 6, 7, 8};
