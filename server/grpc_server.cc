@@ -13,10 +13,13 @@
 namespace sieve {
 namespace {
 
-// gRPC keeps these for the whole process and reads them when a server is built.
-void EnableStandardServices() {
+// What gRPC keeps for the whole process. Its own shutdown, when the last server and channel are
+// gone, now and then waits ten seconds and more for an idle poller of its own: it stays up until
+// the process ends.
+void SetUpLibrary() {
   static std::once_flag once;
   std::call_once(once, [] {
+    grpc_init();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
@@ -27,7 +30,7 @@ void EnableStandardServices() {
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ListenAddress& address,
                                                               int32_t max_request_bytes,
                                                               grpc::Service* service) {
-  EnableStandardServices();
+  SetUpLibrary();
   int port = 0;
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
