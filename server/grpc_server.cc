@@ -1,6 +1,5 @@
 #include "server/grpc_server.h"
 
-#include <algorithm>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -10,13 +9,9 @@
 #include "grpc/grpc.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/resource_quota.h"
 
 namespace sieve {
 namespace {
-
-// For messages of all connections while they are received.
-constexpr size_t kReceivingBytes = size_t{256} << 20;
 
 // What gRPC keeps for the whole process. Its own shutdown, when the last server and channel are
 // gone, now and then waits ten seconds and more for an idle poller of its own: it stays up until
@@ -41,11 +36,6 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ListenAddres
   builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.SetMaxReceiveMessageSize(max_request_bytes);
-  // gRPC receives a message to its end before it looks at its size; this bounds what all of them
-  // take until then.
-  grpc::ResourceQuota quota("grpc");
-  quota.Resize(std::max<size_t>(kReceivingBytes, size_t{4} * max_request_bytes));
-  builder.SetResourceQuota(quota);
   // Threads of the synchronous API, which only reflection uses.
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
