@@ -12,6 +12,7 @@
 #include "model/sampling/sampler.h"
 #include "server/engine_batch.h"
 #include "server/engine_sample.h"
+#include "server/refusal.h"
 #include "server/scheduler.h"
 
 namespace sieve {
@@ -60,7 +61,10 @@ class EngineImpl : public Engine {
   }
 
   absl::Status Submit(GenerationRequest request, std::shared_ptr<EventQueue> queue) override;
+  absl::Status CheckAdmission(const std::string& tenant, double weight) const override;
+  absl::StatusOr<CostEstimate> EstimateCost(const GenerationRequest& request) override;
   void Notify() override;
+  void Drain() override;
   void Stop() override;
   EngineStats stats() const override;
 
@@ -68,6 +72,7 @@ class EngineImpl : public Engine {
   using OpenMap = std::map<int64_t, std::unique_ptr<OpenRequest>>;
 
   absl::Status Check(const GenerationRequest& request) const;
+  absl::Status CheckQueueLocked() const;  // REQUIRES: mutex_ is held
 
   // All below run on the engine's thread.
   void Run();
@@ -105,6 +110,7 @@ class EngineImpl : public Engine {
   std::vector<std::unique_ptr<OpenRequest>> submitted_;
   int64_t queued_ = 0;  // requests that have not started
   bool woken_ = false;
+  bool draining_ = false;
   bool stopped_ = false;
   EngineStats stats_;
 
@@ -134,15 +140,41 @@ absl::Status EngineImpl::Submit(GenerationRequest request, std::shared_ptr<Event
   open->request = std::move(request);
   open->queue = std::move(queue);
   std::lock_guard lock(mutex_);
-  if (stopped_) return absl::UnavailableError("the server is shutting down");
-  if (queued_ >= config_.max_queued_requests) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the queue is full: ", queued_, " requests are waiting"));
-  }
+  if (absl::Status status = CheckQueueLocked(); !status.ok()) return status;
   ++queued_;
   submitted_.push_back(std::move(open));
   news_.notify_one();
   return absl::OkStatus();
+}
+
+absl::Status EngineImpl::CheckQueueLocked() const {
+  if (stopped_ || draining_) {
+    return Refusal(absl::UnavailableError("the server is shutting down"), RefusalReason::kDraining,
+                   absl::Seconds(1));
+  }
+  if (queued_ >= config_.max_queued_requests) {
+    return Refusal(absl::ResourceExhaustedError(
+                       absl::StrCat("the queue is full: ", queued_, " requests are waiting")),
+                   RefusalReason::kQueueFull, absl::Seconds(1));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::CheckAdmission(const std::string& tenant, double weight) const {
+  std::lock_guard lock(mutex_);
+  return CheckQueueLocked();
+}
+
+absl::StatusOr<CostEstimate> EngineImpl::EstimateCost(const GenerationRequest& request) {
+  CostEstimate estimate;
+  estimate.refusal = Check(request);
+  return estimate;
+}
+
+void EngineImpl::Drain() {
+  std::lock_guard lock(mutex_);
+  draining_ = true;
+  news_.notify_one();
 }
 
 void EngineImpl::Notify() {
@@ -297,7 +329,12 @@ void EngineImpl::CountTokens(const StepPlan& plan, absl::Duration step) {
     (decodes ? decode : prefill) += chunk.count;
   }
   totals_.prompt_tokens_computed += prefill;
-  observer_->OnStep(step, prefill, decode);
+  StepRecord record;
+  record.forward = step;
+  record.sequences = plan.chunks.size();
+  record.prefill_tokens = prefill;
+  record.decode_tokens = decode;
+  observer_->OnStep(record);
 }
 
 void EngineImpl::TakeLogits(const Chunk& chunk, absl::Span<const float> logits, absl::Time now) {
@@ -367,7 +404,9 @@ void EngineImpl::End(int64_t group, const absl::Status& status) {
   scheduler_.Cancel(group);
   if (!open.started()) LeaveQueue();
   UpdateStats();
-  observer_->OnEnd(status, config_.clock() - open.request.arrival);
+  RequestRecord record{.request = open.request, .status = status};
+  record.end_to_end = config_.clock() - open.request.arrival;
+  observer_->OnEnd(record);
   open.queue->Push(EndEvent{status});
 }
 

@@ -14,6 +14,10 @@
 
 namespace sieve {
 
+// What one step of a request's priority is worth: it ranks as if it had come so much earlier. Not
+// absolute, so that whoever waits long enough comes first.
+inline constexpr absl::Duration kPriorityStep = absl::Seconds(10);
+
 // A request as the engine takes it: validated, tokenized, defaults filled in.
 struct GenerationRequest {
   std::string id;
@@ -28,7 +32,10 @@ struct GenerationRequest {
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   std::optional<int32_t> logprobs;  // alternatives a token
-  int32_t priority = 0;             // higher first
+  int32_t priority = 0;             // each step counts as kPriorityStep of waiting
+  std::string tenant;               // who shares the server by weight
+  double tenant_weight = 1;         // > 0
+  std::string traceparent;          // W3C Trace Context, well-formed, or empty
   absl::Time arrival = absl::InfinitePast();
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -56,6 +63,8 @@ struct FinishedEvent {
   int32_t generated_tokens = 0;
   int32_t preemptions = 0;
   absl::Duration queue, prefill, time_to_first_token, decode;
+  int64_t peak_cache_bytes = 0;  // of the whole request until now, as is page_seconds
+  double page_seconds = 0;
 };
 
 // The whole request is over: OK after every sample's FinishedEvent, else why it failed. Always

@@ -116,8 +116,8 @@ Metrics::Metrics()
   requests_.Add({{"code", "OK"}});  // so that a rate is defined before the first request
 }
 
-void Metrics::OnStep(absl::Duration step, int64_t prefill_tokens, int64_t decode_tokens) {
-  step_seconds_.Observe(absl::ToDoubleSeconds(step));
+void Metrics::OnStep(const StepRecord& step) {
+  step_seconds_.Observe(absl::ToDoubleSeconds(step.plan + step.forward + step.sample));
 }
 
 void Metrics::OnFirstToken(absl::Duration time_to_first_token) {
@@ -128,8 +128,8 @@ void Metrics::OnInterToken(absl::Duration gap) {
   inter_token_seconds_.Observe(absl::ToDoubleSeconds(gap));
 }
 
-void Metrics::OnEnd(const absl::Status& status, absl::Duration end_to_end) {
-  requests_.Add({{"code", absl::StatusCodeToString(status.code())}}).Increment();
+void Metrics::OnEnd(const RequestRecord& record) {
+  requests_.Add({{"code", absl::StatusCodeToString(record.status.code())}}).Increment();
 }
 
 void Metrics::OnRefused(const absl::Status& status) {

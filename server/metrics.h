@@ -31,10 +31,10 @@ class Metrics final : public EngineObserver {
  public:
   Metrics();
 
-  void OnStep(absl::Duration step, int64_t prefill_tokens, int64_t decode_tokens) override;
+  void OnStep(const StepRecord& step) override;
   void OnFirstToken(absl::Duration time_to_first_token) override;
   void OnInterToken(absl::Duration gap) override;
-  void OnEnd(const absl::Status& status, absl::Duration end_to_end) override;
+  void OnEnd(const RequestRecord& record) override;
 
   // A request that ended before the engine took it.
   void OnRefused(const absl::Status& status);

@@ -28,13 +28,13 @@ class FakeClock {
 
 class RecordingObserver : public EngineObserver {
  public:
-  void OnStep(absl::Duration step, int64_t prefill_tokens, int64_t decode_tokens) override {
-    steps.push_back({absl::ToInt64Seconds(step), prefill_tokens, decode_tokens});
+  void OnStep(const StepRecord& step) override {
+    steps.push_back({absl::ToInt64Seconds(step.forward), step.prefill_tokens, step.decode_tokens});
   }
   void OnFirstToken(absl::Duration time) override { first_tokens.push_back(time); }
   void OnInterToken(absl::Duration gap) override { gaps.push_back(gap); }
-  void OnEnd(const absl::Status& status, absl::Duration end_to_end) override {
-    ends.push_back({status.code(), end_to_end});
+  void OnEnd(const RequestRecord& record) override {
+    ends.push_back({record.status.code(), record.end_to_end});
   }
 
   std::vector<std::vector<int64_t>> steps;

@@ -4,10 +4,12 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/engine.h"
 
 namespace sieve {
@@ -28,10 +30,19 @@ class FakeEngine : public Engine {
     arrived_.notify_all();
     return absl::OkStatus();
   }
+  absl::Status CheckAdmission(const std::string& tenant, double weight) const override {
+    std::lock_guard lock(mutex_);
+    return refusal_;
+  }
+  absl::StatusOr<CostEstimate> EstimateCost(const GenerationRequest& request) override {
+    std::lock_guard lock(mutex_);
+    return estimate_;
+  }
   void Notify() override {
     std::lock_guard lock(mutex_);
     ++notifications_;
   }
+  void Drain() override {}
   void Stop() override {}
   EngineStats stats() const override {
     std::lock_guard lock(mutex_);
@@ -56,6 +67,10 @@ class FakeEngine : public Engine {
     std::lock_guard lock(mutex_);
     refusal_ = std::move(status);
   }
+  void set_estimate(const CostEstimate& estimate) {
+    std::lock_guard lock(mutex_);
+    estimate_ = estimate;
+  }
   void set_stats(const EngineStats& stats) {
     std::lock_guard lock(mutex_);
     stats_ = stats;
@@ -65,6 +80,7 @@ class FakeEngine : public Engine {
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable arrived_;
   absl::Status refusal_;
+  CostEstimate estimate_;
   EngineStats stats_;
   std::vector<Submitted> submitted_;
   size_t taken_ = 0;

@@ -82,9 +82,11 @@ TEST_F(MetricsTest, GaugesAreReadAtEveryScrape) {
 }
 
 TEST_F(MetricsTest, RequestsAreCountedByCode) {
-  metrics_.OnEnd(absl::OkStatus(), absl::Seconds(1));
-  metrics_.OnEnd(absl::OkStatus(), absl::Seconds(1));
-  metrics_.OnEnd(absl::CancelledError(""), absl::Seconds(1));
+  const GenerationRequest request;
+  for (const absl::Status& status :
+       {absl::OkStatus(), absl::OkStatus(), absl::CancelledError("")}) {
+    metrics_.OnEnd({.request = request, .status = status});
+  }
   metrics_.OnRefused(absl::InvalidArgumentError(""));
   const std::string text = Scrape(server_->port());
   EXPECT_THAT(text, HasSubstr("sieve_requests_total{code=\"OK\"} 2\n"));
@@ -94,7 +96,7 @@ TEST_F(MetricsTest, RequestsAreCountedByCode) {
 }
 
 TEST_F(MetricsTest, LatenciesAreHistogramsInSeconds) {
-  metrics_.OnStep(absl::Milliseconds(20), 1, 2);
+  metrics_.OnStep({.forward = absl::Milliseconds(20), .prefill_tokens = 1, .decode_tokens = 2});
   metrics_.OnFirstToken(absl::Milliseconds(300));
   metrics_.OnInterToken(absl::Milliseconds(7));
   const std::string text = Scrape(server_->port());
