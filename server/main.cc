@@ -22,11 +22,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "google/protobuf/stubs/logging.h"
-#include "grpc/support/log.h"
+#include "server/logging.h"
 #include "server/server.h"
 #include "server/server_config.h"
-#include "spdlog/sinks/stdout_color_sinks.h"
 #include "spdlog/spdlog.h"
 
 ABSL_FLAG(std::string, model, "",
@@ -45,7 +43,8 @@ ABSL_FLAG(int32_t, threads, 0, "Threads that compute; 0: one a core.");
 ABSL_FLAG(int64_t, kv_cache_mb, 1024, "MiB for the key/value cache.");
 ABSL_FLAG(std::string, kv_type, "f16", "Type of keys and values in the cache: f32, f16 or bf16.");
 ABSL_FLAG(int64_t, max_step_tokens, 512, "Most tokens in one engine step.");
-ABSL_FLAG(int64_t, max_running, 64, "Most samples that decode together.");
+ABSL_FLAG(int32_t, max_running, sieve::Limits().max_running_sequences,
+          "Most samples that decode together.");
 ABSL_FLAG(int64_t, max_context, 0,
           "Tokens of prompt and output together; 0: what the model allows.");
 ABSL_FLAG(int32_t, max_queued_requests, sieve::Limits().max_queued_requests,
@@ -60,6 +59,7 @@ namespace {
 
 constexpr int kExitError = 1;
 constexpr int kExitBadFlags = 2;
+constexpr int64_t kMany = 1 << 30;
 // For streams to deliver what they have when the server is stopped.
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
 
@@ -118,71 +118,70 @@ absl::StatusOr<DType> CacheTypeFlag() {
       absl::StrCat("--kv_type is \"", name, "\"; expected f32, f16 or bf16"));
 }
 
-absl::Status CheckNumericFlags() {
-  constexpr int64_t kMany = 1 << 30;
+// Each of these reads one group of flags; the first that is wrong is the error.
+
+absl::Status ReadModelFlags(ModelHostConfig* model) {
+  model->path = absl::GetFlag(FLAGS_model);
+  if (model->path.empty()) {
+    return absl::InvalidArgumentError("--model is required: the checkpoint to serve");
+  }
   for (const absl::Status& status :
        {CheckFlag("threads", absl::GetFlag(FLAGS_threads), 0, 1024),
         CheckFlag("kv_cache_mb", absl::GetFlag(FLAGS_kv_cache_mb), 1, kMany),
         CheckFlag("max_step_tokens", absl::GetFlag(FLAGS_max_step_tokens), 1, kMany),
-        CheckFlag("max_running", absl::GetFlag(FLAGS_max_running), 1, kMany),
-        CheckFlag("max_context", absl::GetFlag(FLAGS_max_context), 0, kMany),
+        CheckFlag("max_context", absl::GetFlag(FLAGS_max_context), 0, kMany)}) {
+    if (!status.ok()) return status;
+  }
+  model->num_threads = absl::GetFlag(FLAGS_threads);
+  model->cache_bytes = absl::GetFlag(FLAGS_kv_cache_mb) << 20;
+  model->max_step_tokens = absl::GetFlag(FLAGS_max_step_tokens);
+  model->context_length = absl::GetFlag(FLAGS_max_context);
+  const absl::StatusOr<DType> cache_dtype = CacheTypeFlag();
+  if (!cache_dtype.ok()) return cache_dtype.status();
+  model->cache_dtype = *cache_dtype;
+  return absl::OkStatus();
+}
+
+absl::Status ReadLimitFlags(Limits* limits) {
+  for (const absl::Status& status :
+       {CheckFlag("max_running", absl::GetFlag(FLAGS_max_running), 1, kMany),
         CheckFlag("max_queued_requests", absl::GetFlag(FLAGS_max_queued_requests), 1, kMany),
         CheckFlag("default_max_tokens", absl::GetFlag(FLAGS_default_max_tokens), 1, kMany),
         CheckFlag("max_samples", absl::GetFlag(FLAGS_max_samples), 1, 1024)}) {
     if (!status.ok()) return status;
   }
+  limits->max_running_sequences = absl::GetFlag(FLAGS_max_running);
+  limits->max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
+  limits->default_max_tokens = absl::GetFlag(FLAGS_default_max_tokens);
+  limits->max_samples = absl::GetFlag(FLAGS_max_samples);
   return absl::OkStatus();
+}
+
+absl::Status ReadAddressFlags(ServerConfig* config) {
+  const absl::StatusOr<ListenAddress> grpc = AddressFlag("listen", absl::GetFlag(FLAGS_listen));
+  if (!grpc.ok()) return grpc.status();
+  config->grpc = *grpc;
+  const std::string value = absl::GetFlag(FLAGS_metrics_listen);
+  if (value.empty()) return absl::OkStatus();
+  const absl::StatusOr<ListenAddress> metrics = AddressFlag("metrics_listen", value);
+  if (!metrics.ok()) return metrics.status();
+  config->metrics = *metrics;
+  return absl::OkStatus();
+}
+
+LogConfig ReadLogFlags() {
+  LogConfig log;
+  log.level = absl::GetFlag(FLAGS_log_level);
+  return log;
 }
 
 absl::StatusOr<ServerConfig> ConfigFromFlags() {
   ServerConfig config;
-  config.model.path = absl::GetFlag(FLAGS_model);
-  if (config.model.path.empty()) {
-    return absl::InvalidArgumentError("--model is required: the checkpoint to serve");
-  }
-  if (absl::Status status = CheckNumericFlags(); !status.ok()) return status;
-  config.model.num_threads = absl::GetFlag(FLAGS_threads);
-  config.model.cache_bytes = absl::GetFlag(FLAGS_kv_cache_mb) << 20;
-  config.model.max_step_tokens = absl::GetFlag(FLAGS_max_step_tokens);
-  config.model.max_running_sequences = absl::GetFlag(FLAGS_max_running);
-  config.model.context_length = absl::GetFlag(FLAGS_max_context);
-  config.model.limits.max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
-  config.model.limits.default_max_tokens = absl::GetFlag(FLAGS_default_max_tokens);
-  config.model.limits.max_samples = absl::GetFlag(FLAGS_max_samples);
-
-  const absl::StatusOr<DType> cache_dtype = CacheTypeFlag();
-  if (!cache_dtype.ok()) return cache_dtype.status();
-  config.model.cache_dtype = *cache_dtype;
-
-  const absl::StatusOr<ListenAddress> grpc = AddressFlag("listen", absl::GetFlag(FLAGS_listen));
-  if (!grpc.ok()) return grpc.status();
-  config.grpc = *grpc;
-  if (const std::string value = absl::GetFlag(FLAGS_metrics_listen); !value.empty()) {
-    const absl::StatusOr<ListenAddress> metrics = AddressFlag("metrics_listen", value);
-    if (!metrics.ok()) return metrics.status();
-    config.metrics = *metrics;
-  }
+  absl::Status status = ReadModelFlags(&config.model);
+  status.Update(ReadLimitFlags(&config.model.limits));
+  status.Update(ReadAddressFlags(&config));
+  if (!status.ok()) return status;
   return config;
-}
-
-// Everything to stderr. gRPC and protobuf report what remote peers do wrong at their level ERROR;
-// here that is detail.
-absl::Status SetUpLogging() {
-  const std::string name = absl::GetFlag(FLAGS_log_level);
-  const spdlog::level::level_enum level = spdlog::level::from_str(name);
-  if (level == spdlog::level::off && name != "off") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--log_level is \"", name, "\"; expected debug, info, warn, error or off"));
-  }
-  spdlog::set_default_logger(spdlog::stderr_color_mt("sieve"));
-  spdlog::set_level(level);
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
-  gpr_set_log_function([](gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); });
-  google::protobuf::SetLogHandler(
-      [](google::protobuf::LogLevel, const char*, int, const std::string& message) {
-        spdlog::debug("protobuf: {}", message);
-      });
-  return absl::OkStatus();
 }
 
 // Readers of the file see all of it or nothing.
@@ -228,7 +227,7 @@ int Main(int argc, char** argv) {
   absl::Status flags = ParseFlags(argc, argv);
   const absl::StatusOr<ServerConfig> config = ConfigFromFlags();
   flags.Update(config.status());
-  flags.Update(SetUpLogging());
+  flags.Update(SetUpLogging(ReadLogFlags()));
   if (!flags.ok()) return Fail(flags, kExitBadFlags);
 
   // Before any thread is made, so that all of them leave these signals to Serve.

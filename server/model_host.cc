@@ -40,6 +40,21 @@ absl::StatusOr<TransformerOptions> OptionsFor(const ModelHostConfig& config,
   return options;
 }
 
+EngineConfig EngineConfigFor(const ModelHostConfig& config, const ModelInfo& model) {
+  const Limits& limits = model.limits;
+  EngineConfig engine;
+  engine.max_step_tokens = config.max_step_tokens;
+  engine.max_running_sequences = limits.max_running_sequences;
+  engine.max_queued_requests = limits.max_queued_requests;
+  engine.max_queued_prompt_tokens = limits.max_queued_prompt_tokens;
+  engine.max_request_cache_bytes = limits.max_request_cache_bytes;
+  engine.page_bytes = model.cache.BytesPerPage();
+  engine.context_length = limits.max_context_tokens;
+  engine.stalled_reader_timeout = limits.stalled_reader_timeout;
+  engine.refuse_late = config.refuse_late;
+  return engine;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig& config,
@@ -79,13 +94,8 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
   host->info_.limits = config.limits;
   host->info_.limits.max_context_tokens = static_cast<int32_t>(*context);
 
-  EngineConfig engine;
-  engine.max_step_tokens = config.max_step_tokens;
-  engine.max_running_sequences = config.max_running_sequences;
-  engine.max_queued_requests = config.limits.max_queued_requests;
-  engine.context_length = *context;
-  host->engine_ =
-      Engine::Create(engine, host->transformer_.get(), host->tokenizer_.get(), observer);
+  host->engine_ = Engine::Create(EngineConfigFor(config, host->info_), host->transformer_.get(),
+                                 host->tokenizer_.get(), observer);
   return host;
 }
 

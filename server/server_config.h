@@ -18,9 +18,9 @@ struct ModelHostConfig {
   int64_t cache_bytes = 1 << 30;  // for the pages of the key/value cache
   DType cache_dtype = DType::kF16;
   int64_t max_step_tokens = 512;
-  int64_t max_running_sequences = 64;
   int64_t context_length = 0;  // tokens, at most the model's; 0: the model's
   Limits limits;               // max_context_tokens is set from the context length
+  bool refuse_late = false;    // see EngineConfig
 };
 
 struct ServerConfig {
