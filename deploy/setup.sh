@@ -27,7 +27,12 @@ SIEVE_PACKAGES=(
   libbenchmark-dev libdnnl-dev libgmock-dev libgtest-dev
   ca-certificates python3 python3-venv
 )
-SIEVE_TEST_PACKAGES=(clang-format-14 git)
+SIEVE_TEST_PACKAGES=(
+  clang-format-14 git
+  # With promtool. Where systemd runs, installing it starts a service on port 9090 (`systemctl disable --now prometheus`
+  # ends that); the tests start one of their own.
+  prometheus
+)
 
 say() { printf '==> %s\n' "$*" >&2; }
 
