@@ -1,144 +1,197 @@
 #include "server/metrics.h"
 
 #include <string>
-#include <utility>
 
-#include "prometheus/metric_family.h"
+#include "prometheus/gauge.h"
 #include "server/version.h"
 
 namespace sieve {
 namespace {
 
-using prometheus::MetricFamily;
-using prometheus::MetricType;
+using prometheus::Histogram;
+using Buckets = Histogram::BucketBoundaries;
 
-// Upper bounds in seconds: a quarter millisecond (one token of a small model) to two minutes (a
-// long prefill).
-prometheus::Histogram::BucketBoundaries LatencyBuckets() {
-  return {0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
-          0.25,    0.5,    1,     2.5,    5,     10,   30,    60,   120};
+// Upper bounds in seconds. The first of each is below what a small model on a fast machine takes:
+// what falls into the first bucket cannot be told apart.
+Buckets FirstTokenBuckets() {
+  return {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+          0.5,    1,     2.5,    5,     10,   20,    30,   60};
 }
 
-prometheus::Histogram& AddLatency(prometheus::Registry& registry, const std::string& name,
-                                  const std::string& help) {
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(
-      {}, LatencyBuckets());
+Buckets InterTokenBuckets() {
+  return {0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005,
+          0.01,    0.02,   0.05,    0.1,   0.2,    0.5,   1};
 }
 
-using Label = prometheus::ClientMetric::Label;
-
-struct Sample {
-  std::vector<Label> labels;
-  int64_t value = 0;
-};
-
-MetricFamily MakeFamily(MetricType type, std::string name, std::string help,
-                        std::vector<Sample> samples) {
-  MetricFamily family;
-  family.name = std::move(name);
-  family.help = std::move(help);
-  family.type = type;
-  for (Sample& sample : samples) {
-    prometheus::ClientMetric metric;
-    metric.label = std::move(sample.labels);
-    const double value = static_cast<double>(sample.value);
-    (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
-    family.metric.push_back(std::move(metric));
-  }
-  return family;
+// Whole requests last longer than their first token.
+Buckets RequestBuckets() {
+  return {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+          1,      2.5,   5,      10,    20,   30,    60,   120, 300,  600};
 }
 
-class SnapshotCollector : public prometheus::Collectable {
- public:
-  SnapshotCollector(const ModelInfo* model, std::function<MetricsSnapshot()> source)
-      : model_(*model), source_(std::move(source)) {}
+Buckets StepBuckets() {
+  return {0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
+          0.025,   0.05,     0.1,     0.25,   0.5,     1,      2.5,   5,      10};
+}
 
-  std::vector<MetricFamily> Collect() const override {
-    const MetricsSnapshot now = source_();
-    const EngineStats& engine = now.engine;
-    const int64_t page_bytes = model_.cache.BytesPerPage();
-    return {
-        MakeFamily(MetricType::Gauge, "sieve_requests_running",
-                   "Sequences (samples) that take part in engine steps.",
-                   {{{}, engine.running_sequences}}),
-        MakeFamily(MetricType::Gauge, "sieve_requests_waiting",
-                   "Requests that wait to be scheduled.", {{{}, engine.waiting_requests}}),
-        MakeFamily(MetricType::Gauge, "sieve_kv_pages",
-                   "Pages of the key/value cache: active (held by requests), cached (kept for "
-                   "prefix reuse) or free.",
-                   {{{{"state", "active"}}, engine.active_pages},
-                    {{{"state", "cached"}}, engine.cached_pages},
-                    {{{"state", "free"}}, engine.free_pages}}),
-        MakeFamily(MetricType::Gauge, "sieve_kv_bytes", "Bytes of the key/value cache's pages.",
-                   {{{{"state", "active"}}, engine.active_pages * page_bytes},
-                    {{{"state", "cached"}}, engine.cached_pages * page_bytes},
-                    {{{"state", "free"}}, engine.free_pages * page_bytes}}),
-        MakeFamily(MetricType::Counter, "sieve_prompt_tokens_total",
-                   "Prompt tokens, computed or found in the cache.",
-                   {{{{"source", "computed"}}, engine.prompt_tokens_computed},
-                    {{{"source", "cached"}}, engine.prompt_tokens_cached}}),
-        MakeFamily(MetricType::Counter, "sieve_generated_tokens_total", "Tokens generated.",
-                   {{{}, engine.generated_tokens}}),
-        MakeFamily(MetricType::Counter, "sieve_preemptions_total",
-                   "Times that a sequence lost its pages and was computed again.",
-                   {{{}, engine.preemptions}}),
-        MakeFamily(MetricType::Gauge, "sieve_memory_bytes", "Memory in use by purpose.",
-                   {{{{"purpose", "weights"}}, now.weight_bytes},
-                    {{{"purpose", "kv"}}, now.cache_bytes},
-                    {{{"purpose", "workspace"}}, now.workspace_bytes}}),
-        MakeFamily(MetricType::Gauge, "sieve_model_info", "The served model; always 1.",
-                   {{{{"name", model_.config.name},
-                      {"architecture", model_.config.architecture},
-                      {"weight_type", model_.weight_type},
-                      {"server_version", std::string(kServerVersion)}},
-                     1}}),
-    };
-  }
+// first, 2 first, 4 first ... last.
+Buckets PowersOfTwo(double first, double last) {
+  Buckets buckets;
+  for (double bound = first; bound <= last; bound *= 2) buckets.push_back(bound);
+  return buckets;
+}
 
- private:
-  const ModelInfo& model_;
-  const std::function<MetricsSnapshot()> source_;
-};
+// From nothing at all.
+Buckets OutputBuckets() {
+  Buckets buckets = PowersOfTwo(1, 1 << 17);
+  buckets.insert(buckets.begin(), 0);
+  return buckets;
+}
+
+Histogram& AddHistogram(prometheus::Registry& registry, const std::string& name,
+                        const std::string& help, const Buckets& buckets) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
+}
+
+prometheus::Family<prometheus::Counter>& AddCounters(prometheus::Registry& registry,
+                                                     const std::string& name,
+                                                     const std::string& help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+}
+
+std::string CodeName(int code) {
+  return absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
+}
+
+#ifdef __clang__
+constexpr char kCompiler[] = "clang++ " __clang_version__;
+#else
+constexpr char kCompiler[] = "g++ " __VERSION__;
+#endif
+
+void AddBuildInfo(prometheus::Registry& registry) {
+  prometheus::BuildGauge()
+      .Name("sieve_build_info")
+      .Help("Version of the server and the compiler that built it; always 1.")
+      .Register(registry)
+      .Add({{"version", std::string(kServerVersion)}, {"compiler", kCompiler}})
+      .Set(1);
+}
 
 }  // namespace
 
 Metrics::Metrics()
     : registry_(std::make_shared<prometheus::Registry>()),
-      requests_(prometheus::BuildCounter()
-                    .Name("sieve_requests_total")
-                    .Help("Generation requests that ended, by gRPC status code.")
-                    .Register(*registry_)),
-      step_seconds_(AddLatency(*registry_, "sieve_engine_step_seconds", "Time of engine steps.")),
-      time_to_first_token_seconds_(AddLatency(*registry_, "sieve_time_to_first_token_seconds",
-                                              "Time from a request's arrival to its first token.")),
-      inter_token_seconds_(AddLatency(*registry_, "sieve_inter_token_latency_seconds",
-                                      "Time between two tokens of a sample.")) {
-  requests_.Add({{"code", "OK"}});  // so that a rate is defined before the first request
+      time_to_first_token_(AddHistogram(*registry_, "sieve_time_to_first_token_seconds",
+                                        "Seconds from a request's arrival to its first token.",
+                                        FirstTokenBuckets())),
+      inter_token_(AddHistogram(*registry_, "sieve_inter_token_latency_seconds",
+                                "Seconds between two tokens of a sample.", InterTokenBuckets())),
+      queue_(AddHistogram(*registry_, "sieve_request_queue_seconds",
+                          "Seconds from a request's arrival until it first took part in a step, "
+                          "or ended before.",
+                          RequestBuckets())),
+      prefill_(AddHistogram(*registry_, "sieve_request_prefill_seconds",
+                            "Seconds from a request's first step to its first token, or its end "
+                            "before; only of requests that were scheduled.",
+                            RequestBuckets())),
+      decode_(AddHistogram(*registry_, "sieve_request_decode_seconds",
+                           "Seconds from a request's first token to its end; only of requests that "
+                           "had one.",
+                           RequestBuckets())),
+      end_to_end_(AddHistogram(*registry_, "sieve_request_seconds",
+                               "Seconds from a request's arrival to its end, whatever its code.",
+                               RequestBuckets())),
+      prompt_tokens_(AddHistogram(*registry_, "sieve_request_prompt_tokens",
+                                  "Prompt tokens of a request.", PowersOfTwo(1, 1 << 17))),
+      output_tokens_(AddHistogram(*registry_, "sieve_request_output_tokens",
+                                  "Tokens generated for a request, all samples together.",
+                                  OutputBuckets())),
+      cache_bytes_(AddHistogram(*registry_, "sieve_request_kv_bytes",
+                                "Most bytes of the key/value cache that a request held; only of "
+                                "requests that were scheduled.",
+                                PowersOfTwo(1 << 16, 68719476736.0))),
+      batch_sequences_(AddHistogram(*registry_, "sieve_engine_batch_sequences",
+                                    "Sequences (samples) in a step.", PowersOfTwo(1, 1024))),
+      batch_tokens_(AddHistogram(*registry_, "sieve_engine_batch_tokens",
+                                 "Tokens in a step, of prompts and generated ones.",
+                                 PowersOfTwo(1, 16384))) {
+  auto& steps =
+      prometheus::BuildHistogram()
+          .Name("sieve_engine_step_seconds")
+          .Help(
+              "Seconds of a step by phase: plan (what to run), forward (the model), sample "
+              "(drawing tokens, handing them out). Their counts are equal.")
+          .Register(*registry_);
+  plan_ = &steps.Add({{"phase", "plan"}}, StepBuckets());
+  forward_ = &steps.Add({{"phase", "forward"}}, StepBuckets());
+  sample_ = &steps.Add({{"phase", "sample"}}, StepBuckets());
+
+  auto& requests = AddCounters(*registry_, "sieve_requests_total",
+                               "Generation requests that ended or were refused, by gRPC status "
+                               "code.");
+  auto& wasted = AddCounters(*registry_, "sieve_wasted_tokens_total",
+                             "Tokens generated by requests that did not end OK, by their code.");
+  for (int code = 0; code < kNumCodes; ++code) {
+    requests_[code] = &requests.Add({{"code", CodeName(code)}});
+    if (code > 0) wasted_tokens_[code] = &wasted.Add({{"code", CodeName(code)}});
+  }
+  auto& rejections = AddCounters(*registry_, "sieve_admission_rejections_total",
+                                 "Requests that were refused before they were queued, by reason.");
+  for (int i = 0; i < kNumRefusalReasons; ++i) {
+    const std::string reason(NameOf(static_cast<RefusalReason>(i)));
+    rejections_[i] = &rejections.Add({{"reason", reason}});
+  }
+  auto& expiries = AddCounters(*registry_, "sieve_deadline_expiries_total",
+                               "Requests whose deadline passed, by how far they were.");
+  const char* const phases[kNumPhases] = {"queue", "prefill", "decode"};  // as RequestPhase
+  for (int i = 0; i < kNumPhases; ++i) {
+    deadline_expiries_[i] = &expiries.Add({{"phase", phases[i]}});
+  }
+  AddBuildInfo(*registry_);
 }
 
 void Metrics::OnStep(const StepRecord& step) {
-  step_seconds_.Observe(absl::ToDoubleSeconds(step.plan + step.forward + step.sample));
+  plan_->Observe(absl::ToDoubleSeconds(step.plan));
+  forward_->Observe(absl::ToDoubleSeconds(step.forward));
+  sample_->Observe(absl::ToDoubleSeconds(step.sample));
+  batch_sequences_.Observe(static_cast<double>(step.sequences));
+  batch_tokens_.Observe(static_cast<double>(step.prefill_tokens + step.decode_tokens));
 }
 
 void Metrics::OnFirstToken(absl::Duration time_to_first_token) {
-  time_to_first_token_seconds_.Observe(absl::ToDoubleSeconds(time_to_first_token));
+  time_to_first_token_.Observe(absl::ToDoubleSeconds(time_to_first_token));
 }
 
-void Metrics::OnInterToken(absl::Duration gap) {
-  inter_token_seconds_.Observe(absl::ToDoubleSeconds(gap));
-}
+void Metrics::OnInterToken(absl::Duration gap) { inter_token_.Observe(absl::ToDoubleSeconds(gap)); }
 
 void Metrics::OnEnd(const RequestRecord& record) {
-  requests_.Add({{"code", absl::StatusCodeToString(record.status.code())}}).Increment();
+  CountEnd(record.status);
+  if (!record.status.ok()) {
+    const int code = static_cast<int>(record.status.code());
+    wasted_tokens_[code]->Increment(static_cast<double>(record.generated_tokens));
+  }
+  if (absl::IsDeadlineExceeded(record.status)) {
+    deadline_expiries_[static_cast<int>(record.phase)]->Increment();
+  }
+  queue_.Observe(absl::ToDoubleSeconds(record.queue));
+  end_to_end_.Observe(absl::ToDoubleSeconds(record.end_to_end));
+  prompt_tokens_.Observe(record.prompt_tokens);
+  output_tokens_.Observe(static_cast<double>(record.generated_tokens));
+  if (record.phase == RequestPhase::kQueue) return;
+  prefill_.Observe(absl::ToDoubleSeconds(record.prefill));
+  cache_bytes_.Observe(static_cast<double>(record.peak_cache_bytes));
+  if (record.phase == RequestPhase::kPrefill) return;
+  decode_.Observe(absl::ToDoubleSeconds(record.decode));
 }
 
 void Metrics::OnRefused(const absl::Status& status) {
-  requests_.Add({{"code", absl::StatusCodeToString(status.code())}}).Increment();
+  CountEnd(status);
+  rejections_[static_cast<int>(ReasonOf(status))]->Increment();
 }
 
-std::shared_ptr<prometheus::Collectable> MakeSnapshotCollector(
-    const ModelInfo* model, std::function<MetricsSnapshot()> source) {
-  return std::make_shared<SnapshotCollector>(model, std::move(source));
+void Metrics::CountEnd(const absl::Status& status) {
+  requests_[static_cast<int>(status.code())]->Increment();
 }
 
 }  // namespace sieve

@@ -1,10 +1,8 @@
 #ifndef SIEVE_SERVER_METRICS_H_
 #define SIEVE_SERVER_METRICS_H_
 
-#include <cstdint>
-#include <functional>
+#include <array>
 #include <memory>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -13,20 +11,13 @@
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 #include "server/engine.h"
-#include "server/model_info.h"
+#include "server/refusal.h"
 
 namespace sieve {
 
-// What is read anew at every scrape.
-struct MetricsSnapshot {
-  EngineStats engine;
-  int64_t weight_bytes = 0;
-  int64_t cache_bytes = 0;
-  int64_t workspace_bytes = 0;
-};
-
-// The server's Prometheus metrics: what happens is counted through EngineObserver, what is, is read
-// from a source. Names have the prefix sieve_ and base units. Thread-safe.
+// What happens to requests, counted and measured as Prometheus metrics. Names have the prefix
+// sieve_ and base units; every series exists from the start, so that rates are defined. Nothing is
+// looked up or allocated when something is counted. Thread-safe.
 class Metrics final : public EngineObserver {
  public:
   Metrics();
@@ -42,17 +33,34 @@ class Metrics final : public EngineObserver {
   std::shared_ptr<prometheus::Collectable> registry() const { return registry_; }
 
  private:
-  const std::shared_ptr<prometheus::Registry> registry_;
-  prometheus::Family<prometheus::Counter>& requests_;
-  prometheus::Histogram& step_seconds_;
-  prometheus::Histogram& time_to_first_token_seconds_;
-  prometheus::Histogram& inter_token_seconds_;
-};
+  static constexpr int kNumCodes = 17;  // of gRPC, OK included
+  static constexpr int kNumPhases = 3;
 
-// Gauges and totals of the engine, the cache and the memory. `source` is called on scraping
-// threads; `model` is borrowed.
-std::shared_ptr<prometheus::Collectable> MakeSnapshotCollector(
-    const ModelInfo* model, std::function<MetricsSnapshot()> source);
+  void CountEnd(const absl::Status& status);
+
+  const std::shared_ptr<prometheus::Registry> registry_;
+
+  // Each place holds a series of the registry's.
+  std::array<prometheus::Counter*, kNumCodes> requests_{};
+  std::array<prometheus::Counter*, kNumCodes> wasted_tokens_{};  // that of OK: null
+  std::array<prometheus::Counter*, kNumRefusalReasons> rejections_{};
+  std::array<prometheus::Counter*, kNumPhases> deadline_expiries_{};
+
+  prometheus::Histogram& time_to_first_token_;
+  prometheus::Histogram& inter_token_;
+  prometheus::Histogram& queue_;
+  prometheus::Histogram& prefill_;
+  prometheus::Histogram& decode_;
+  prometheus::Histogram& end_to_end_;
+  prometheus::Histogram& prompt_tokens_;
+  prometheus::Histogram& output_tokens_;
+  prometheus::Histogram& cache_bytes_;
+  prometheus::Histogram* plan_ = nullptr;  // one family
+  prometheus::Histogram* forward_ = nullptr;
+  prometheus::Histogram* sample_ = nullptr;
+  prometheus::Histogram& batch_sequences_;
+  prometheus::Histogram& batch_tokens_;
+};
 
 }  // namespace sieve
 

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "server/process_collector.h"
+#include "server/snapshot_collector.h"
 
 namespace sieve {
 namespace {
@@ -25,12 +27,16 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
   if (config.metrics.has_value()) {
     const auto snapshot = [&model] {
       const MemoryUse memory = model.memory();
-      return MetricsSnapshot{model.engine().stats(), memory.weights, memory.cache,
-                             memory.workspace};
+      MetricsSnapshot now;
+      now.engine = model.engine().stats();
+      now.weight_bytes = memory.weights;
+      now.cache_bytes = memory.cache;
+      now.workspace_bytes = memory.workspace;
+      return now;
     };
     absl::StatusOr<std::unique_ptr<MetricsServer>> metrics = MetricsServer::Start(
-        *config.metrics,
-        {server->metrics_.registry(), MakeSnapshotCollector(&model.info(), snapshot)});
+        *config.metrics, {server->metrics_.registry(),
+                          MakeSnapshotCollector(&model.info(), snapshot), MakeProcessCollector()});
     if (!metrics.ok()) return metrics.status();
     server->metrics_server_ = *std::move(metrics);
   }

@@ -1,118 +1,193 @@
 #include "server/metrics.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <string>
+#include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/metrics_server.h"
+#include "server/refusal.h"
+#include "tests/server/scrape.h"
 
 namespace sieve {
 namespace {
 
+using testing::Each;
+using testing::EndsWith;
 using testing::HasSubstr;
-using testing::Not;
-
-// What a scrape of 127.0.0.1:port answers, headers and all.
-std::string Scrape(int port) {
-  const int client = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(client, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
-  EXPECT_EQ(write(client, request.data(), request.size()), request.size());
-  std::string answer;
-  char buffer[4096];
-  for (ssize_t n = 0; (n = read(client, buffer, sizeof(buffer))) > 0;) answer.append(buffer, n);
-  close(client);
-  return answer;
-}
+using testing::SizeIs;
 
 class MetricsTest : public testing::Test {
  protected:
-  MetricsTest() {
-    model_.config.name = "tiny";
-    model_.weight_type = "q4_1";
-    model_.cache = {.num_layers = 1, .num_kv_heads = 1, .head_dim = 8, .dtype = DType::kF32};
-    snapshot_.engine.running_sequences = 2;
-    snapshot_.engine.waiting_requests = 3;
-    snapshot_.engine.active_pages = 4;
-    snapshot_.engine.cached_pages = 5;
-    snapshot_.engine.free_pages = 6;
-    snapshot_.engine.prompt_tokens_computed = 70;
-    snapshot_.engine.prompt_tokens_cached = 80;
-    snapshot_.engine.generated_tokens = 90;
-    snapshot_.engine.preemptions = 10;
-    snapshot_.weight_bytes = 11;
-    snapshot_.cache_bytes = 12;
-    snapshot_.workspace_bytes = 13;
-    server_ = MetricsServer::Start({.host = "127.0.0.1"},
-                                   {metrics_.registry(),
-                                    MakeSnapshotCollector(&model_, [this] { return snapshot_; })})
-                  .value();
+  std::string Text() const { return Serialize({metrics_.registry()}); }
+
+  // Lines of the family, without comments.
+  std::vector<std::string> Lines(const std::string& prefix) const {
+    std::vector<std::string> lines;
+    for (const absl::string_view line : absl::StrSplit(Text(), '\n')) {
+      if (absl::StartsWith(line, prefix)) lines.emplace_back(line);
+    }
+    return lines;
   }
 
-  ModelInfo model_;
-  MetricsSnapshot snapshot_;
+  void End(const absl::Status& status, RequestPhase phase, int64_t generated_tokens = 0) {
+    RequestRecord record{.request = request_, .status = status};
+    record.phase = phase;
+    record.generated_tokens = generated_tokens;
+    record.prompt_tokens = 20;
+    record.queue = absl::Milliseconds(3);
+    record.prefill = absl::Milliseconds(40);
+    record.decode = absl::Milliseconds(700);
+    record.end_to_end = absl::Milliseconds(743);
+    record.peak_cache_bytes = 100000;
+    metrics_.OnEnd(record);
+  }
+
+  const GenerationRequest request_;
   Metrics metrics_;
-  std::unique_ptr<MetricsServer> server_;
 };
 
-TEST_F(MetricsTest, GaugesAreReadAtEveryScrape) {
-  const std::string text = Scrape(server_->port());
-  for (const char* line :
-       {"sieve_requests_running 2\n", "sieve_requests_waiting 3\n",
-        "sieve_kv_pages{state=\"active\"} 4\n", "sieve_kv_pages{state=\"cached\"} 5\n",
-        "sieve_kv_pages{state=\"free\"} 6\n", "sieve_kv_bytes{state=\"active\"} 16384\n",
-        "sieve_prompt_tokens_total{source=\"computed\"} 70\n",
-        "sieve_prompt_tokens_total{source=\"cached\"} 80\n", "sieve_generated_tokens_total 90\n",
-        "sieve_preemptions_total 10\n", "sieve_memory_bytes{purpose=\"weights\"} 11\n",
-        "sieve_memory_bytes{purpose=\"kv\"} 12\n", "sieve_memory_bytes{purpose=\"workspace\"} 13\n",
-        "# TYPE sieve_generated_tokens_total counter\n", "weight_type=\"q4_1\""}) {
-    EXPECT_THAT(text, HasSubstr(line));
+TEST_F(MetricsTest, EverySeriesExistsFromTheStart) {
+  EXPECT_THAT(Lines("sieve_requests_total{"), SizeIs(17));
+  EXPECT_THAT(Lines("sieve_wasted_tokens_total{"), SizeIs(16));  // all codes but OK
+  EXPECT_THAT(Lines("sieve_admission_rejections_total{"), SizeIs(kNumRefusalReasons));
+  EXPECT_THAT(Lines("sieve_deadline_expiries_total{"), SizeIs(3));
+  EXPECT_THAT(Lines("sieve_engine_step_seconds_count{"), SizeIs(3));
+  for (const char* name :
+       {"sieve_requests_total{", "sieve_wasted_tokens_total{", "sieve_admission_rejections_total{",
+        "sieve_deadline_expiries_total{", "sieve_engine_step_seconds_count{"}) {
+    EXPECT_THAT(Lines(name), Each(EndsWith(" 0")));
   }
-  snapshot_.engine.active_pages = 0;
-  EXPECT_THAT(Scrape(server_->port()), HasSubstr("sieve_kv_pages{state=\"active\"} 0\n"));
+  EXPECT_THAT(Text(), HasSubstr("sieve_requests_total{code=\"RESOURCE_EXHAUSTED\"} 0\n"));
+  EXPECT_THAT(Text(), HasSubstr("sieve_build_info{"));
+}
+
+TEST_F(MetricsTest, NoSeriesIsAddedWhateverHappens) {
+  const size_t before = Lines("").size();
+  for (int code = 0; code < 20; ++code) {  // some of them unknown
+    const absl::Status status(static_cast<absl::StatusCode>(code), "m");
+    End(status, RequestPhase::kDecode, 1);
+    metrics_.OnRefused(status);
+  }
+  EXPECT_EQ(Lines("").size(), before);
 }
 
 TEST_F(MetricsTest, RequestsAreCountedByCode) {
-  const GenerationRequest request;
-  for (const absl::Status& status :
-       {absl::OkStatus(), absl::OkStatus(), absl::CancelledError("")}) {
-    metrics_.OnEnd({.request = request, .status = status});
-  }
+  End(absl::OkStatus(), RequestPhase::kDecode);
+  End(absl::OkStatus(), RequestPhase::kDecode);
+  End(absl::CancelledError(""), RequestPhase::kQueue);
   metrics_.OnRefused(absl::InvalidArgumentError(""));
-  const std::string text = Scrape(server_->port());
+  const std::string text = Text();
   EXPECT_THAT(text, HasSubstr("sieve_requests_total{code=\"OK\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("sieve_requests_total{code=\"CANCELLED\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("sieve_requests_total{code=\"INVALID_ARGUMENT\"} 1\n"));
-  EXPECT_THAT(text, Not(HasSubstr("NOT_FOUND")));
+  EXPECT_THAT(text, HasSubstr("sieve_requests_total{code=\"NOT_FOUND\"} 0\n"));
 }
 
-TEST_F(MetricsTest, LatenciesAreHistogramsInSeconds) {
-  metrics_.OnStep({.forward = absl::Milliseconds(20), .prefill_tokens = 1, .decode_tokens = 2});
-  metrics_.OnFirstToken(absl::Milliseconds(300));
-  metrics_.OnInterToken(absl::Milliseconds(7));
-  const std::string text = Scrape(server_->port());
-  EXPECT_THAT(text, HasSubstr("sieve_engine_step_seconds_bucket{le=\"0.01\"} 0\n"));
-  EXPECT_THAT(text, HasSubstr("sieve_engine_step_seconds_bucket{le=\"0.025\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr("sieve_time_to_first_token_seconds_bucket{le=\"0.25\"} 0\n"));
-  EXPECT_THAT(text, HasSubstr("sieve_time_to_first_token_seconds_bucket{le=\"0.5\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr("sieve_inter_token_latency_seconds_bucket{le=\"0.005\"} 0\n"));
-  EXPECT_THAT(text, HasSubstr("sieve_inter_token_latency_seconds_bucket{le=\"0.01\"} 1\n"));
+TEST_F(MetricsTest, TokensOfRequestsThatFailAreWasted) {
+  End(absl::OkStatus(), RequestPhase::kDecode, 100);
+  End(absl::CancelledError(""), RequestPhase::kDecode, 7);
+  End(absl::CancelledError(""), RequestPhase::kDecode, 5);
+  End(absl::DeadlineExceededError(""), RequestPhase::kDecode, 3);
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("sieve_wasted_tokens_total{code=\"CANCELLED\"} 12\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_wasted_tokens_total{code=\"DEADLINE_EXCEEDED\"} 3\n"));
 }
 
-TEST_F(MetricsTest, APortThatIsTakenIsAnErrorThatNamesIt) {
-  const ListenAddress taken{.host = "127.0.0.1", .port = server_->port()};
-  const absl::Status status = MetricsServer::Start(taken, {}).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(status.message()), HasSubstr(taken.ToString()));
+TEST_F(MetricsTest, RefusalsAreCountedByTheirReason) {
+  for (int i = 0; i < kNumRefusalReasons; ++i) {
+    const auto reason = static_cast<RefusalReason>(i);
+    for (int times = 0; times <= i; ++times) {
+      metrics_.OnRefused(Refusal(absl::UnavailableError(""), reason));
+    }
+  }
+  for (int i = 0; i < kNumRefusalReasons; ++i) {
+    EXPECT_THAT(Text(), HasSubstr(absl::StrCat("sieve_admission_rejections_total{reason=\"",
+                                               NameOf(static_cast<RefusalReason>(i)), "\"} ", i + 1,
+                                               "\n")));
+  }
+}
+
+TEST_F(MetricsTest, ExpiriesAreCountedByPhase) {
+  End(absl::DeadlineExceededError(""), RequestPhase::kQueue);
+  End(absl::DeadlineExceededError(""), RequestPhase::kPrefill);
+  End(absl::DeadlineExceededError(""), RequestPhase::kPrefill);
+  End(absl::CancelledError(""), RequestPhase::kDecode);  // not an expiry
+  EXPECT_THAT(Lines("sieve_deadline_expiries_total{"),
+              testing::UnorderedElementsAre("sieve_deadline_expiries_total{phase=\"queue\"} 1",
+                                            "sieve_deadline_expiries_total{phase=\"prefill\"} 2",
+                                            "sieve_deadline_expiries_total{phase=\"decode\"} 0"));
+}
+
+TEST_F(MetricsTest, APhaseThatWasNotReachedIsNotMeasured) {
+  End(absl::CancelledError(""), RequestPhase::kQueue);
+  End(absl::CancelledError(""), RequestPhase::kPrefill);
+  End(absl::OkStatus(), RequestPhase::kDecode, 9);
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("sieve_request_queue_seconds_count 3\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_prefill_seconds_count 2\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_kv_bytes_count 2\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_decode_seconds_count 1\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_seconds_count 3\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_prompt_tokens_sum 60\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_output_tokens_bucket{le=\"0\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_output_tokens_sum 9\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_kv_bytes_bucket{le=\"65536\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_kv_bytes_bucket{le=\"131072\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_queue_seconds_bucket{le=\"0.0025\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_request_queue_seconds_bucket{le=\"0.005\"} 3\n"));
+}
+
+// Four tokens of 0.3 to 0.9 ms are four buckets' worth: what one token takes can be told below 1
+// ms.
+TEST_F(MetricsTest, InterTokenTimesBelowAMillisecondAreToldApart) {
+  for (const int microseconds : {200, 300, 600, 900, 1200}) {
+    metrics_.OnInterToken(absl::Microseconds(microseconds));
+  }
+  const std::string name = "sieve_inter_token_latency_seconds_bucket";
+  const std::vector<std::string> lines = Lines(name);
+  ASSERT_THAT(lines, SizeIs(16));
+  const char* const bounds[] = {"0.00025", "0.0005", "0.00075", "0.001", "0.0015", "0.002",
+                                "0.003",   "0.005",  "0.01",    "0.02",  "0.05",   "0.1",
+                                "0.2",     "0.5",    "1",       "+Inf"};
+  for (int i = 0; i < 16; ++i) {
+    EXPECT_EQ(lines[i], absl::StrCat(name, "{le=\"", bounds[i], "\"} ", std::min(i + 1, 5)));
+  }
+}
+
+TEST_F(MetricsTest, ABoundBelongsToItsBucket) {
+  metrics_.OnFirstToken(absl::Microseconds(500));
+  metrics_.OnFirstToken(absl::Seconds(60));
+  metrics_.OnFirstToken(absl::Seconds(60) + absl::Nanoseconds(100));
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("sieve_time_to_first_token_seconds_bucket{le=\"0.0005\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_time_to_first_token_seconds_bucket{le=\"30\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_time_to_first_token_seconds_bucket{le=\"60\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_time_to_first_token_seconds_bucket{le=\"+Inf\"} 3\n"));
+}
+
+TEST_F(MetricsTest, StepsAreMeasuredByPhase) {
+  StepRecord step;
+  step.plan = absl::Microseconds(20);
+  step.forward = absl::Milliseconds(7);
+  step.sample = absl::Microseconds(300);
+  step.sequences = 3;
+  step.prefill_tokens = 100;
+  step.decode_tokens = 2;
+  metrics_.OnStep(step);
+  const std::string text = Text();
+  const std::string bucket = "sieve_engine_step_seconds_bucket{phase=";
+  EXPECT_THAT(text, HasSubstr(bucket + "\"plan\",le=\"1e-05\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"plan\",le=\"2.5e-05\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"forward\",le=\"0.005\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"forward\",le=\"0.01\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"sample\",le=\"0.00025\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr(bucket + "\"sample\",le=\"0.0005\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_engine_batch_sequences_sum 3\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_engine_batch_tokens_sum 102\n"));
 }
 
 }  // namespace

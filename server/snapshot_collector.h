@@ -1,0 +1,33 @@
+#ifndef SIEVE_SERVER_SNAPSHOT_COLLECTOR_H_
+#define SIEVE_SERVER_SNAPSHOT_COLLECTOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "prometheus/collectable.h"
+#include "server/engine.h"
+#include "server/model_info.h"
+#include "server/startup_times.h"
+
+namespace sieve {
+
+// What is read anew at every scrape.
+struct MetricsSnapshot {
+  EngineStats engine;
+  int64_t weight_bytes = 0;
+  int64_t cache_bytes = 0;
+  int64_t workspace_bytes = 0;
+  int64_t log_lines_dropped = 0;
+  bool draining = false;
+  StartupTimes startup;
+};
+
+// Gauges and totals of the engine, the cache and the memory. `source` is called on scraping
+// threads; `model` is borrowed.
+std::shared_ptr<prometheus::Collectable> MakeSnapshotCollector(
+    const ModelInfo* model, std::function<MetricsSnapshot()> source);
+
+}  // namespace sieve
+
+#endif  // SIEVE_SERVER_SNAPSHOT_COLLECTOR_H_

@@ -1,0 +1,18 @@
+#ifndef SIEVE_SERVER_STARTUP_TIMES_H_
+#define SIEVE_SERVER_STARTUP_TIMES_H_
+
+#include "absl/time/time.h"
+
+namespace sieve {
+
+// How long the phases of the start took, which follow each other; zero for those still to come.
+struct StartupTimes {
+  absl::Duration checkpoint{};  // opened and checked
+  absl::Duration tokenizer{};   // and the chat format
+  absl::Duration model{};       // weights prepared, cache reserved, engine started
+  absl::Duration listen{};      // ports opened
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_SERVER_STARTUP_TIMES_H_
