@@ -29,6 +29,8 @@ SIEVE_PACKAGES=(
 )
 SIEVE_TEST_PACKAGES=(
   clang-format-14 git
+  # Images without a daemon and without an image registry.
+  buildah mmdebstrap
   # With promtool. Where systemd runs, installing it starts a service on port 9090 (`systemctl disable --now prometheus`
   # ends that); the tests start one of their own.
   prometheus
