@@ -1,7 +1,6 @@
 #include "server/api_key_file.h"
 
 #include <openssl/sha.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <map>
@@ -13,14 +12,13 @@
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/json.h"
 #include "model/checkpoint/quoted.h"
+#include "server/small_file.h"
 #include "server/tenant.h"
 
 namespace sieve {
 namespace {
 
 using nlohmann::json;
-
-constexpr int64_t kMaxFileBytes = 1 << 20;
 
 absl::Status Invalid(absl::string_view message) { return absl::InvalidArgumentError(message); }
 
@@ -107,14 +105,11 @@ Sha256 Sha256Of(absl::string_view text) {
 }
 
 absl::StatusOr<ApiKeyFile> ReadApiKeyFile(const std::string& path) {
-  const absl::StatusOr<SmallFile> file = ReadSmallFile(path, kMaxFileBytes);
+  const absl::StatusOr<SmallFile> file = ReadSmallFile(path);
   if (!file.ok()) return file.status();
-  if (file->mode & S_IWOTH) {
-    return Invalid(absl::StrCat(path, ": everybody on this machine may write it; chmod o-w it"));
-  }
   absl::StatusOr<std::vector<ApiKeyEntry>> entries = Parse(file->content);
   if (!entries.ok()) return Invalid(absl::StrCat(path, ": ", entries.status().message()));
-  return ApiKeyFile{*std::move(entries), file->stamp};
+  return ApiKeyFile{*std::move(entries), Sha256Of(file->content)};
 }
 
 }  // namespace sieve

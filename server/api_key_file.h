@@ -7,7 +7,6 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "server/small_file.h"
 
 namespace sieve {
 
@@ -28,15 +27,14 @@ struct ApiKeyEntry {
 
 struct ApiKeyFile {
   std::vector<ApiKeyEntry> entries;
-  FileStamp stamp;
+  Sha256 digest;  // of the file, to tell versions apart
 };
 
 // Reads
 //   {"keys": [{"sha256": "64 hex digits", "tenant": "name", "weight": 2.0, "note": "any text"}]}
 // where weight (default 1) and note may be left out. A tenant may have several keys, all of one
-// weight. INVALID_ARGUMENT with path and reason for anything else: unknown fields, a digest given
-// twice, a tenant's name or weight that is none (server/tenant.h), a file that everybody may write,
-// more than 1 MiB.
+// weight. Errors as of ReadSmallFile, and INVALID_ARGUMENT with path and reason for anything else:
+// unknown fields, a digest given twice, a tenant's name or weight that is none (server/tenant.h).
 absl::StatusOr<ApiKeyFile> ReadApiKeyFile(const std::string& path);
 
 }  // namespace sieve

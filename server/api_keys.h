@@ -2,17 +2,15 @@
 #define SIEVE_SERVER_API_KEYS_H_
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/api_key_file.h"
-#include "server/small_file.h"
+#include "server/file_watch.h"
 
 namespace sieve {
 
@@ -21,11 +19,9 @@ namespace sieve {
 // Thread-safe.
 class ApiKeys {
  public:
-  using Clock = std::function<std::chrono::steady_clock::time_point()>;
-
   // Errors as of ReadApiKeyFile, and INVALID_ARGUMENT for a file without keys.
   static absl::StatusOr<std::unique_ptr<ApiKeys>> Open(
-      const std::string& path, Clock clock = std::chrono::steady_clock::now);
+      const std::string& path, FileWatch::Clock clock = std::chrono::steady_clock::now);
 
   // Whose key it is; none for a key that is not known. The time it takes depends on the number of
   // keys and on the length of `key`, not on which of them it is like. Looks at the file first, if
@@ -33,19 +29,16 @@ class ApiKeys {
   std::optional<KeyOwner> Find(absl::string_view key) const;
 
  private:
-  ApiKeys(std::string path, Clock clock, ApiKeyFile file);
+  ApiKeys(std::string path, FileWatch watch, ApiKeyFile file);
 
-  std::shared_ptr<const std::vector<ApiKeyEntry>> Current() const;
-  void ReloadIfChanged() const;  // REQUIRES: mutex_ is held
+  std::shared_ptr<const ApiKeyFile> Current() const;
+  void Reload() const;  // REQUIRES: mutex_ is held
 
   const std::string path_;
-  const Clock clock_;
   mutable std::mutex mutex_;
   // Guarded by mutex_.
-  mutable std::chrono::steady_clock::time_point next_look_;
-  mutable std::shared_ptr<const std::vector<ApiKeyEntry>> entries_;
-  mutable FileStamp seen_;         // the version that was last read, usable or not
-  mutable bool settled_ = false;   // no later version can have the same stamp
+  mutable FileWatch watch_;
+  mutable std::shared_ptr<const ApiKeyFile> file_;
   mutable std::string complaint_;  // the last one, so that it is not repeated every second
 };
 

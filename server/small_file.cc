@@ -13,24 +13,16 @@
 namespace sieve {
 namespace {
 
-int64_t Nanoseconds(const timespec& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; }
+constexpr int64_t kMaxBytes = 1 << 20;
 
-FileStamp StampOf(const struct stat& info) {
-  return {.device = info.st_dev,
-          .inode = info.st_ino,
-          .size = info.st_size,
-          .modified_ns = Nanoseconds(info.st_mtim),
-          .changed_ns = Nanoseconds(info.st_ctim)};
-}
-
-absl::Status TooLarge(const std::string& path, int64_t max_bytes) {
+absl::Status TooLarge(const std::string& path) {
   return absl::InvalidArgumentError(
-      absl::StrCat(path, ": larger than the ", max_bytes, " bytes that such a file may have"));
+      absl::StrCat(path, ": larger than the ", kMaxBytes, " bytes that such a file may have"));
 }
 
 }  // namespace
 
-absl::StatusOr<SmallFile> ReadSmallFile(const std::string& path, int64_t max_bytes) {
+absl::StatusOr<SmallFile> ReadSmallFile(const std::string& path) {
   // Without O_NONBLOCK opening a pipe would wait for its writer.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return absl::ErrnoToStatus(errno, path);
@@ -40,9 +32,13 @@ absl::StatusOr<SmallFile> ReadSmallFile(const std::string& path, int64_t max_byt
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
   }
-  if (info.st_size > max_bytes) return TooLarge(path, max_bytes);
+  if (info.st_mode & S_IWOTH) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": every user of this machine may write it; chmod o-w it"));
+  }
+  if (info.st_size > kMaxBytes) return TooLarge(path);
 
-  SmallFile file{.content = "", .stamp = StampOf(info), .mode = info.st_mode};
+  SmallFile file{.content = "", .mode = info.st_mode};
   char buffer[1 << 14];
   while (true) {
     const ssize_t count = read(fd, buffer, sizeof(buffer));
@@ -51,14 +47,8 @@ absl::StatusOr<SmallFile> ReadSmallFile(const std::string& path, int64_t max_byt
     if (count == 0) return file;
     file.content.append(buffer, count);
     // It may grow while it is read.
-    if (static_cast<int64_t>(file.content.size()) > max_bytes) return TooLarge(path, max_bytes);
+    if (static_cast<int64_t>(file.content.size()) > kMaxBytes) return TooLarge(path);
   }
-}
-
-absl::StatusOr<FileStamp> StampOf(const std::string& path) {
-  struct stat info = {};
-  if (stat(path.c_str(), &info) != 0) return absl::ErrnoToStatus(errno, path);
-  return StampOf(info);
 }
 
 }  // namespace sieve
