@@ -2,16 +2,18 @@
 
 #include <mutex>
 #include <string>
-#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "grpc/grpc.h"
-#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpc/health/v1/health.pb.h"
 #include "grpcpp/health_check_service_interface.h"
 
 namespace sieve {
 namespace {
+
+constexpr char kServiceName[] = "sieve.v1.Generation";
 
 // What gRPC keeps for the whole process. Its own shutdown, when the last server and channel are
 // gone, now and then waits ten seconds and more for an idle poller of its own: it stays up until
@@ -21,39 +23,45 @@ void SetUpLibrary() {
   std::call_once(once, [] {
     grpc_init();
     grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
+}
+
+std::vector<std::string> ServiceNames() {
+  // Naming a message links the file that describes the health service, which gRPC itself lacks.
+  const std::string package = grpc::health::v1::HealthCheckRequest::descriptor()->file()->package();
+  return {kServiceName, package + ".Health",
+          grpc::reflection::v1alpha::ServerReflection::service_full_name()};
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ListenAddress& address,
-                                                              int32_t max_request_bytes,
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
                                                               grpc::Service* service) {
   SetUpLibrary();
-  int port = 0;
+  std::unique_ptr<GrpcServer> started(new GrpcServer(options));
+  const std::string address = options.address.ToString();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(address, started->credentials_, &started->port_);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.SetMaxReceiveMessageSize(max_request_bytes);
-  // Threads of the synchronous API, which only reflection uses.
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  builder.SetMaxReceiveMessageSize(options.max_request_bytes);
   builder.RegisterService(service);
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", address.ToString(),
-                                               " for gRPC: is another server using the port?"));
+  builder.RegisterService(&started->reflection_);
+  started->server_ = builder.BuildAndStart();
+  if (started->server_ == nullptr || started->port_ == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", address, " for gRPC: is another server using the port?"));
   }
-  server->GetHealthCheckService()->SetServingStatus("sieve.v1.Generation", true);
-  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(server), port));
+  started->server_->GetHealthCheckService()->SetServingStatus(kServiceName, true);
+  return started;
 }
 
-GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, int port)
-    : server_(std::move(server)), port_(port) {}
+GrpcServer::GrpcServer(const GrpcServerOptions& options)
+    : credentials_(options.credentials ? options.credentials : grpc::InsecureServerCredentials()),
+      reflection_(ServiceNames(), options.authorize_reflection) {}
 
-GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
+GrpcServer::~GrpcServer() {
+  if (server_) Shutdown(absl::ZeroDuration());
+}
 
 void GrpcServer::SetNotServing() { server_->GetHealthCheckService()->Shutdown(); }
 

@@ -50,7 +50,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
                      metrics->OnRefused(status);
                    }});
   absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
-      GrpcServer::Start(config.grpc, model.info().limits.max_request_bytes, server->service_.get());
+      GrpcServer::Start({.address = config.grpc,
+                         .credentials = nullptr,
+                         .max_request_bytes = model.info().limits.max_request_bytes,
+                         .authorize_reflection = nullptr},
+                        server->service_.get());
   if (!grpc.ok()) return grpc.status();
   server->grpc_ = *std::move(grpc);
   return server;

@@ -23,14 +23,15 @@ ONLY_IN = {
     "torch": {"trainer"},
     "grpc": {"server", "client"},
     "protobuf": {"model", "server", "trainer", "client"},
+    "openssl": {"server", "client"},
 }
 _LIBRARY_OF_HEADER = (
     (re.compile(r"(torch|ATen|c10)/"), "torch"),
     (re.compile(r"grpc(pp)?/"), "grpc"),
     (re.compile(r"google/protobuf/"), "protobuf"),
+    (re.compile(r"openssl/"), "openssl"),
 )
-_LIBRARY_OF_TARGET = {"torch": "torch", "grpc": "grpc", "grpc_reflection": "grpc",
-                      "protobuf": "protobuf"}
+_LIBRARY_OF_TARGET = {"torch": "torch", "grpc": "grpc", "protobuf": "protobuf", "openssl": "openssl"}
 _GENERATED = re.compile(r".*\.pb\.h$")
 _INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 MAX_LINES = 800

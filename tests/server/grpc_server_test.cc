@@ -38,7 +38,11 @@ class GrpcServerTest : public testing::Test {
 TEST_F(GrpcServerTest, ASecondServerOnTheSamePortIsAnErrorThatNamesIt) {
   grpc::Service service;
   const ListenAddress taken{.host = "127.0.0.1", .port = harness_.server().port()};
-  const auto second = GrpcServer::Start(taken, 1 << 20, &service);
+  const auto second = GrpcServer::Start({.address = taken,
+                                         .credentials = nullptr,
+                                         .max_request_bytes = 1 << 20,
+                                         .authorize_reflection = nullptr},
+                                        &service);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(taken.ToString()));
   // The first one goes on.

@@ -14,9 +14,12 @@ ServiceHarness::ServiceHarness(Engine* engine, const ModelInfo& model) : model_(
                      std::lock_guard lock(mutex_);
                      refused_.push_back(status);
                    }});
-  server_ =
-      GrpcServer::Start({.host = "127.0.0.1"}, model_.limits.max_request_bytes, service_.get())
-          .value();
+  server_ = GrpcServer::Start({.address = {.host = "127.0.0.1"},
+                               .credentials = nullptr,
+                               .max_request_bytes = model_.limits.max_request_bytes,
+                               .authorize_reflection = nullptr},
+                              service_.get())
+                .value();
   client_ = NewClient();
 }
 
