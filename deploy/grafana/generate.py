@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Writes deploy/grafana/dashboards/*.json; a test holds them equal to what this prints.
+"""Writes deploy/grafana/dashboards/*.json. A test holds the committed files equal to what this writes.
 
     python3 deploy/grafana/generate.py
 """
 
+import argparse
 import json
 import pathlib
+import sys
 
 from panels import BAD, WARN, Panel, dashboard, objective
 
@@ -87,9 +89,9 @@ LATENCY = dashboard(
               "The 95th percentile over five minutes as a part of its objective (rules/recording.yml), worst server.",
               f"max (instance:{TTFT}:p95_5m{SELECTED}) / scalar(sieve:objective_time_to_first_token_seconds)",
               thresholds=OF_OBJECTIVE),
-         stat("Between tokens, median", "s", "Median of the time between two tokens of a stream.",
+         stat("Token gap, median", "s", "Median of the time between two tokens of a stream.",
               quantile(50, ITL)),
-         stat("Between tokens p99 / objective", "percentunit",
+         stat("Token gap p99 / objective", "percentunit",
               "The 99th percentile over five minutes as a part of its objective (rules/recording.yml), worst server.",
               f"max (instance:{ITL}:p99_5m{SELECTED}) / scalar(sieve:objective_inter_token_latency_seconds)",
               thresholds=OF_OBJECTIVE),
@@ -283,10 +285,21 @@ OVERLOAD = dashboard(
 DASHBOARDS = {"latency": LATENCY, "throughput": THROUGHPUT, "memory": MEMORY, "overload": OVERLOAD}
 
 
-def text_of(board):
-    return json.dumps(board, indent=2, ensure_ascii=False) + "\n"
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true",
+                        help="write nothing; exit status 1 when a file is not what would be written")
+    check = parser.parse_args().check
+    old = []
+    for name, board in DASHBOARDS.items():
+        file, text = FOLDER / f"{name}.json", json.dumps(board, indent=2, ensure_ascii=False) + "\n"
+        if not check:
+            file.write_text(text)
+        elif not file.exists() or file.read_text() != text:
+            old.append(file.name)
+    if old:
+        sys.exit(f"not what the generator writes: {', '.join(old)}; run {__file__}")
 
 
 if __name__ == "__main__":
-    for name, board in DASHBOARDS.items():
-        (FOLDER / f"{name}.json").write_text(text_of(board))
+    main()
