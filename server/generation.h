@@ -18,6 +18,9 @@ namespace sieve {
 // absolute, so that whoever waits long enough comes first.
 inline constexpr absl::Duration kPriorityStep = absl::Seconds(10);
 
+// Where statistics count a priority: below 0, 0, above.
+inline int PriorityClass(int32_t priority) { return priority < 0 ? 0 : priority == 0 ? 1 : 2; }
+
 // A request as the engine takes it: validated, tokenized, defaults filled in.
 struct GenerationRequest {
   std::string id;

@@ -1,10 +1,12 @@
 #include "server/scheduler.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/base/internal/raw_logging.h"
 #include "absl/strings/str_cat.h"
+#include "server/generation.h"
 
 namespace sieve {
 namespace {
@@ -29,15 +31,39 @@ struct Scheduler::Sequence {
 struct Scheduler::Group {
   int32_t num_samples = 1;
   int32_t priority = 0;
+  Tenant* tenant = nullptr;
+  absl::Time arrival;
+  absl::Time rank;  // arrival, moved by the priority
   absl::Time deadline;
   bool started = false;
   bool paused = false;
   std::vector<std::unique_ptr<Sequence>> samples;  // null when finished; only the first before Fork
 };
 
+// What a step has to compute as it is planned.
+struct Scheduler::Load {
+  int64_t decodes = 0;
+  std::vector<Sequence*> prefilling;
+
+  void Add(Sequence* sequence) {
+    if (sequence->group->paused) return;
+    if (sequence->remaining() == 1) {
+      ++decodes;
+    } else {
+      prefilling.push_back(sequence);
+    }
+  }
+};
+
+// What a sequence lacks to be admitted.
+struct Scheduler::Lack {
+  int64_t slots = 0;
+  int64_t pages = 0;
+};
+
 bool Scheduler::ByRank::operator()(const Sequence* a, const Sequence* b) const {
-  return std::make_tuple(-a->group->priority, a->id.group, a->id.sample) <
-         std::make_tuple(-b->group->priority, b->id.group, b->id.sample);
+  return std::tie(a->group->rank, a->id.group, a->id.sample) <
+         std::tie(b->group->rank, b->id.group, b->id.sample);
 }
 
 Scheduler::Scheduler(const SchedulerConfig& config, int64_t num_pages)
@@ -62,20 +88,30 @@ absl::Status Scheduler::CheckFits(const SchedulerConfig& config, int64_t num_pag
   return absl::OkStatus();
 }
 
+int64_t Scheduler::PeakPages(int64_t prompt_tokens, int64_t max_tokens, int64_t num_samples) {
+  if (max_tokens == 1) return PagesFor(prompt_tokens);  // nobody writes beyond the prompt
+  const int64_t shared = prompt_tokens / kPageTokens;
+  return shared + num_samples * (PagesFor(prompt_tokens + max_tokens - 1) - shared);
+}
+
 int64_t Scheduler::Add(SequenceGroup request) {
   ABSL_RAW_CHECK(!request.prompt.empty(), "a prompt has at least one token");
   const int64_t id = next_group_++;
   auto group = std::make_unique<Group>();
   group->num_samples = request.num_samples;
   group->priority = request.priority;
+  group->tenant = shares_.Join(request.tenant, request.weight);
+  group->arrival = request.arrival;
+  group->rank = request.arrival - request.priority * kPriorityStep;
   group->deadline = request.deadline;
   auto sequence = std::make_unique<Sequence>();
   sequence->id = {id, 0};
   sequence->group = group.get();
   sequence->tokens = std::move(request.prompt);
   sequence->slots = request.num_samples;
-  waiting_.insert(sequence.get());
+  EnterWaiting(sequence.get());
   group->samples.push_back(std::move(sequence));
+  if (group->deadline != absl::InfiniteFuture()) deadlines_.emplace(group->deadline, id);
   groups_.emplace(id, std::move(group));
   return id;
 }
@@ -83,87 +119,151 @@ int64_t Scheduler::Add(SequenceGroup request) {
 StepPlan Scheduler::Plan(absl::Time now) {
   StepPlan plan;
   Expire(now, &plan);
-  const std::vector<Sequence*> by_rank(running_.begin(), running_.end());
-  for (Sequence* sequence : by_rank) {
-    if (sequence->running && !sequence->group->paused) EnsureWritable(sequence, &plan);
-  }
+  MakeWritable(&plan);
   AdmitWaiting(&plan);
   AddChunks(&plan);
   return plan;
 }
 
 void Scheduler::Expire(absl::Time now, StepPlan* plan) {
-  for (const auto& [id, group] : groups_) {
-    if (group->deadline <= now) plan->expired.push_back(id);
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    plan->expired.push_back(deadlines_.begin()->second);
+    Cancel(plan->expired.back());
   }
-  for (const int64_t id : plan->expired) Cancel(id);
 }
 
-// Gives a running sequence pages of its own for its next token: a new one, or a copy of the page
-// that it shares with other samples. False when it had to give up its own pages instead.
-bool Scheduler::EnsureWritable(Sequence* sequence, StepPlan* plan) {
-  const auto lower = [&](const Sequence& other) { return ByRank()(sequence, &other); };
-  std::vector<int32_t>& pages = sequence->pages;
-  while (true) {
-    const int64_t missing = PagesFor(sequence->tokens.size()) - pages.size();
-    const int64_t first = sequence->computed / kPageTokens;
-    const bool copy = first < pages.size() && pool_.IsShared(pages[first]);
-    if (missing == 0 && !copy) return true;
-    std::vector<int32_t> fresh;
-    if (pool_.Allocate(missing + copy, &fresh)) {
-      if (copy) {
-        plan->copies.push_back({pages[first], fresh.back()});
-        pool_.Release({pages[first]});
-        pages[first] = fresh.back();
-        fresh.pop_back();
-      }
-      pages.insert(pages.end(), fresh.begin(), fresh.end());
-      return true;
-    }
-    if (!PreemptLowest(*sequence, lower, plan)) {
+// Gives every running sequence pages of its own for its next token: a new one, or a copy of the
+// page that it shares with other samples.
+void Scheduler::MakeWritable(StepPlan* plan) {
+  int64_t wanted = 0;
+  for (const Sequence* sequence : running_) {
+    if (!sequence->group->paused) wanted += WantedPages(*sequence);
+  }
+  if (wanted > pool_.available_pages()) {
+    MakeWritableByClaim(plan);
+    return;
+  }
+  for (Sequence* sequence : running_) {
+    if (!sequence->group->paused) TryMakeWritable(sequence, plan);
+  }
+}
+
+// The same where there may not be pages for all: the latest claims give up theirs, their own
+// sequence's in the end.
+void Scheduler::MakeWritableByClaim(StepPlan* plan) {
+  std::vector<Sequence*> order = ByClaim();
+  for (size_t i = 0; i < order.size() && !order[i]->group->paused; ++i) {
+    while (i < order.size() && !TryMakeWritable(order[i], plan)) {
       ABSL_RAW_CHECK(running_.size() > 1, "a sequence alone fits the cache");
-      Preempt(sequence, plan);
-      return false;
+      Preempt(order.back(), plan);
+      order.pop_back();
     }
   }
+}
+
+int64_t Scheduler::WantedPages(const Sequence& sequence) const {
+  const int64_t held = sequence.pages.size();
+  const int64_t first = sequence.computed / kPageTokens;
+  const bool copy = first < held && pool_.IsShared(sequence.pages[first]);
+  return PagesFor(sequence.tokens.size()) - held + copy;
+}
+
+bool Scheduler::TryMakeWritable(Sequence* sequence, StepPlan* plan) {
+  const int64_t wanted = WantedPages(*sequence);
+  if (wanted == 0) return true;
+  std::vector<int32_t>& pages = sequence->pages;
+  std::vector<int32_t> fresh;
+  if (!pool_.Allocate(wanted, &fresh)) return false;
+  if (wanted > PagesFor(sequence->tokens.size()) - pages.size()) {
+    const int64_t first = sequence->computed / kPageTokens;
+    plan->copies.push_back({pages[first], fresh.back()});
+    pool_.Release({pages[first]});
+    pages[first] = fresh.back();
+    fresh.pop_back();
+  }
+  pages.insert(pages.end(), fresh.begin(), fresh.end());
+  return true;
+}
+
+// Running sequences by their claims on pages, the strongest first; paused ones after all others.
+std::vector<Scheduler::Sequence*> Scheduler::ByClaim() const {
+  using Arrival = std::tuple<absl::Time, int64_t, int32_t>;  // and group, sample
+  absl::flat_hash_map<std::pair<Tenant*, bool>, std::vector<Sequence*>> ranked;
+  for (Sequence* sequence : running_) {
+    ranked[{sequence->group->tenant, sequence->group->paused}].push_back(sequence);
+  }
+  std::vector<std::tuple<bool, Arrival, Sequence*>> claims;
+  for (const auto& [key, sequences] : ranked) {
+    std::vector<Arrival> arrivals;
+    for (const Sequence* s : sequences) {
+      arrivals.emplace_back(s->group->arrival, s->id.group, s->id.sample);
+    }
+    std::sort(arrivals.begin(), arrivals.end());
+    for (size_t i = 0; i < arrivals.size(); ++i) {
+      claims.emplace_back(key.second, arrivals[i], sequences[i]);
+    }
+  }
+  std::sort(claims.begin(), claims.end());
+  std::vector<Sequence*> order;
+  for (const auto& claim : claims) order.push_back(std::get<Sequence*>(claim));
+  return order;
 }
 
 void Scheduler::AdmitWaiting(StepPlan* plan) {
-  for (auto next = waiting_.begin(); next != waiting_.end();) {
-    Sequence* sequence = *next;
-    if (sequence->group->paused) {
-      ++next;
-      continue;
-    }
-    if (!HasPrefillBudgetFor(*sequence)) return;
-    const auto lower = [&](const Sequence& other) {
-      return other.group->priority < sequence->group->priority;
-    };
-    while (!TryAdmit(sequence)) {
-      if (!PreemptLowest(*sequence, lower, plan)) return;
-    }
-    next = waiting_.begin();
+  Load load = CurrentLoad();
+  while (Tenant* tenant = shares_.Next()) {
+    Sequence* sequence = *waiting_.at(tenant).begin();
+    if (!HasPrefillBudgetFor(*sequence, load) || !Admit(sequence, &load, plan)) break;
+    shares_.Reserve(tenant, sequence->remaining());
   }
+  shares_.ClearReservations();
+}
+
+Scheduler::Load Scheduler::CurrentLoad() const {
+  Load load;
+  for (Sequence* sequence : running_) load.Add(sequence);
+  return load;
 }
 
 // Whether this step has tokens left for one more prompt. Admitting later finds more prefixes in the
 // cache.
-bool Scheduler::HasPrefillBudgetFor(const Sequence& sequence) const {
-  int64_t decodes = 0;
-  int64_t prefill = 0;
-  for (const Sequence* other : running_) {
-    if (other->group->paused) continue;
-    if (other->remaining() == 1) {
-      ++decodes;
-    } else if (ByRank()(other, &sequence)) {
-      prefill += other->remaining();
-    }
+bool Scheduler::HasPrefillBudgetFor(const Sequence& sequence, const Load& load) const {
+  int64_t budget = std::max<int64_t>(config_.max_step_tokens - load.decodes, 1);
+  for (const Sequence* other : load.prefilling) {
+    if (PrefillsBefore(other, &sequence)) budget -= other->remaining();
+    if (budget <= 0) return false;
   }
-  return prefill < std::max<int64_t>(config_.max_step_tokens - decodes, 1);
+  return true;
 }
 
-bool Scheduler::TryAdmit(Sequence* sequence) {
-  if (slots_in_use_ + sequence->slots > config_.max_running_sequences) return false;
+// The tenant with less service first; within one, rank.
+bool Scheduler::PrefillsBefore(const Sequence* a, const Sequence* b) {
+  const Tenant* tenant = a->group->tenant;
+  if (tenant == b->group->tenant) return ByRank()(a, b);
+  return FairShares::Before(tenant, b->group->tenant);
+}
+
+bool Scheduler::Admit(Sequence* sequence, Load* load, StepPlan* plan) {
+  Lack lack;
+  bool preempted = false;
+  while (!TryAdmit(sequence, &lack)) {
+    Sequence* victim = VictimFor(*sequence, lack);
+    if (victim == nullptr) return false;
+    Preempt(victim, plan);
+    preempted = true;
+  }
+  if (preempted) {
+    *load = CurrentLoad();
+  } else {
+    load->Add(sequence);
+  }
+  return true;
+}
+
+bool Scheduler::TryAdmit(Sequence* sequence, Lack* lack) {
+  lack->slots = slots_in_use_ + sequence->slots - config_.max_running_sequences;
+  lack->pages = 0;
+  if (lack->slots > 0) return false;
   const absl::Span<const int32_t> tokens = sequence->tokens;
   std::vector<int32_t> pages;
   // The last token is computed in any case: its logits are wanted.
@@ -176,58 +276,71 @@ bool Scheduler::TryAdmit(Sequence* sequence) {
           ? 0
           : sequence->slots + std::min<int64_t>(running_.size(), pool_.num_pages() / 8);
   const int64_t missing = PagesFor(tokens.size()) - found;
-  if (pool_.available_pages() < missing + spare || !pool_.Allocate(missing, &pages)) {
+  lack->pages = missing + spare - pool_.available_pages();
+  if (lack->pages > 0 || !pool_.Allocate(missing, &pages)) {
     pool_.Release(pages);
     return false;
   }
+  LeaveWaiting(sequence);
   sequence->pages = std::move(pages);
   sequence->computed = found * kPageTokens;
   sequence->running = true;
   slots_in_use_ += sequence->slots;
-  waiting_.erase(sequence);
   running_.insert(sequence);
   return true;
 }
 
-// Takes the pages of the lowest in rank among the paused ones or else among those that
-// `may_preempt`. False when there is none.
-template <typename Predicate>
-bool Scheduler::PreemptLowest(const Sequence& beneficiary, Predicate may_preempt, StepPlan* plan) {
-  Sequence* victim = nullptr;
+// The next to make room for `beneficiary`: the lowest in rank of those that are paused, else of
+// those that have to make way for it. Null when all of them together could not make enough.
+Scheduler::Sequence* Scheduler::VictimFor(const Sequence& beneficiary, const Lack& lack) const {
+  Sequence* paused = nullptr;
+  Sequence* lower = nullptr;
+  int64_t slots = 0;
+  int64_t pages = 0;  // at most: shared ones may stay
   for (auto other = running_.rbegin(); other != running_.rend(); ++other) {
-    if (*other == &beneficiary) continue;
-    if ((*other)->group->paused) {
-      victim = *other;
-      break;
-    }
-    if (victim == nullptr && may_preempt(**other)) victim = *other;
+    const Group& group = *(*other)->group;
+    const bool makes_way = group.tenant == beneficiary.group->tenant &&
+                           group.priority < beneficiary.group->priority &&
+                           ByRank()(&beneficiary, *other);
+    if (!group.paused && !makes_way) continue;
+    Sequence*& victim = group.paused ? paused : lower;
+    if (victim == nullptr) victim = *other;
+    slots += (*other)->slots;
+    pages += (*other)->pages.size();
   }
-  if (victim == nullptr) return false;
-  Preempt(victim, plan);
-  return true;
+  // When others stop running, less is kept to spare for them.
+  const int64_t spare = running_.size() + beneficiary.slots;
+  if (slots < lack.slots || pages + spare < lack.pages) return nullptr;
+  return paused != nullptr ? paused : lower;
 }
 
 void Scheduler::Preempt(Sequence* sequence, StepPlan* plan) {
   running_.erase(sequence);
-  waiting_.insert(sequence);
   slots_in_use_ -= sequence->slots;
   sequence->running = false;
   pool_.Release(sequence->pages);
   sequence->pages.clear();
   sequence->computed = 0;
   ++sequence->preemptions;
+  EnterWaiting(sequence);
   plan->preempted.push_back(sequence->id);
 }
 
 void Scheduler::AddChunks(StepPlan* plan) {
+  std::vector<Sequence*> prefilling;
   for (Sequence* sequence : running_) {
-    if (!sequence->group->paused && sequence->remaining() == 1) AddChunk(sequence, 1, plan);
+    if (sequence->group->paused) continue;
+    if (sequence->remaining() == 1) {
+      AddChunk(sequence, 1, plan);
+    } else {
+      prefilling.push_back(sequence);
+    }
   }
+  std::sort(prefilling.begin(), prefilling.end(), PrefillsBefore);
   const int64_t decodes = plan->chunks.size();
   int64_t budget = std::max<int64_t>(config_.max_step_tokens - decodes, 1);
-  for (Sequence* sequence : running_) {
+  for (Sequence* sequence : prefilling) {
     if (budget == 0) break;
-    if (sequence->group->paused || sequence->remaining() <= 1) continue;
     const int64_t count = std::min(sequence->remaining(), budget);
     AddChunk(sequence, count, plan);
     budget -= count;
@@ -244,6 +357,7 @@ void Scheduler::AddChunk(Sequence* sequence, int64_t count, StepPlan* plan) {
 
 void Scheduler::Commit(const Chunk& chunk) {
   Sequence& sequence = Get(chunk.sequence);
+  shares_.Charge(sequence.group->tenant, chunk.count);
   const int64_t full_before = sequence.computed / kPageTokens;
   sequence.computed += chunk.count;
   if (!config_.prefix_reuse) return;
@@ -275,7 +389,7 @@ void Scheduler::Finish(SequenceId id) {
   Remove(group.samples[id.sample].get());
   group.samples[id.sample] = nullptr;
   const auto is_over = [](const auto& sample) { return sample == nullptr; };
-  if (std::all_of(group.samples.begin(), group.samples.end(), is_over)) groups_.erase(id.group);
+  if (std::all_of(group.samples.begin(), group.samples.end(), is_over)) Forget(id.group);
 }
 
 void Scheduler::Cancel(int64_t group_id) {
@@ -284,12 +398,45 @@ void Scheduler::Cancel(int64_t group_id) {
   for (const auto& sample : group->second->samples) {
     if (sample != nullptr) Remove(sample.get());
   }
+  Forget(group_id);
+}
+
+void Scheduler::Discard(absl::Span<const int64_t> groups) {
+  for (const int64_t id : groups) {
+    const auto group = groups_.find(id);
+    if (group == groups_.end()) continue;
+    for (const auto& sample : group->second->samples) {
+      if (sample != nullptr) sample->pages.clear();
+    }
+    Cancel(id);
+  }
+  std::vector<absl::Span<const int32_t>> tables;
+  for (const Sequence* sequence : running_) tables.push_back(sequence->pages);
+  pool_.Recount(tables);
+}
+
+void Scheduler::Clear() {
+  running_.clear();
+  waiting_.clear();
+  waiting_by_priority_ = {};
+  slots_in_use_ = 0;
+  deadlines_.clear();
+  for (const auto& [id, group] : groups_) shares_.Leave(group->tenant);
+  groups_.clear();
+  pool_.Recount({});
+}
+
+// Before the group goes.
+void Scheduler::Forget(int64_t group_id) {
+  const auto group = groups_.find(group_id);
+  deadlines_.erase({group->second->deadline, group_id});
+  shares_.Leave(group->second->tenant);
   groups_.erase(group);
 }
 
 void Scheduler::Remove(Sequence* sequence) {
   if (!sequence->running) {
-    waiting_.erase(sequence);
+    LeaveWaiting(sequence);
     return;
   }
   running_.erase(sequence);
@@ -297,7 +444,42 @@ void Scheduler::Remove(Sequence* sequence) {
   pool_.Release(sequence->pages);
 }
 
-void Scheduler::SetPaused(int64_t group, bool paused) { groups_.at(group)->paused = paused; }
+void Scheduler::EnterWaiting(Sequence* sequence) {
+  ++waiting_by_priority_[PriorityClass(sequence->group->priority)];
+  if (!sequence->group->paused) ShowWaiting(sequence);
+}
+
+void Scheduler::LeaveWaiting(Sequence* sequence) {
+  --waiting_by_priority_[PriorityClass(sequence->group->priority)];
+  if (!sequence->group->paused) HideWaiting(sequence);
+}
+
+void Scheduler::ShowWaiting(Sequence* sequence) {
+  waiting_[sequence->group->tenant].insert(sequence);
+  shares_.SetWaiting(sequence->group->tenant, true);
+}
+
+void Scheduler::HideWaiting(Sequence* sequence) {
+  const auto waiting = waiting_.find(sequence->group->tenant);
+  waiting->second.erase(sequence);
+  if (!waiting->second.empty()) return;
+  waiting_.erase(waiting);
+  shares_.SetWaiting(sequence->group->tenant, false);
+}
+
+void Scheduler::SetPaused(int64_t group_id, bool paused) {
+  Group& group = *groups_.at(group_id);
+  if (group.paused == paused) return;
+  group.paused = paused;
+  for (const auto& sample : group.samples) {
+    if (sample == nullptr || sample->running) continue;
+    if (paused) {
+      HideWaiting(sample.get());
+    } else {
+      ShowWaiting(sample.get());
+    }
+  }
+}
 
 Scheduler::Sequence& Scheduler::Get(SequenceId id) const {
   return *groups_.at(id.group)->samples[id.sample];
@@ -308,5 +490,24 @@ absl::Span<const int32_t> Scheduler::tokens(SequenceId id) const { return Get(id
 absl::Span<const int32_t> Scheduler::pages(SequenceId id) const { return Get(id).pages; }
 
 int32_t Scheduler::preemptions(SequenceId id) const { return Get(id).preemptions; }
+
+std::vector<int32_t>* Scheduler::mutable_pages_for_test(SequenceId id) { return &Get(id).pages; }
+
+void Scheduler::ForEachRunning(
+    absl::FunctionRef<void(SequenceId, absl::Span<const int32_t> pages)> function) const {
+  for (const Sequence* sequence : running_) function(sequence->id, sequence->pages);
+}
+
+int64_t Scheduler::waiting_sequences() const {
+  return waiting_by_priority_[0] + waiting_by_priority_[1] + waiting_by_priority_[2];
+}
+
+int64_t Scheduler::prefill_backlog() const {
+  int64_t tokens = 0;
+  for (const Sequence* sequence : running_) {
+    if (sequence->remaining() > 1) tokens += sequence->remaining();
+  }
+  return tokens;
+}
 
 }  // namespace sieve

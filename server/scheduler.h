@@ -1,18 +1,22 @@
 #ifndef SIEVE_SERVER_SCHEDULER_H_
 #define SIEVE_SERVER_SCHEDULER_H_
 
+#include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <set>
-#include <tuple>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "model/cache/page_pool.h"
 #include "model/language_model.h"
+#include "server/fair_shares.h"
 
 namespace sieve {
 
@@ -27,7 +31,10 @@ struct SequenceGroup {
   std::vector<int32_t> prompt;  // at least one token
   int32_t num_samples = 1;
   int32_t max_tokens = 1;  // generated for each sample
-  int32_t priority = 0;    // higher first
+  int32_t priority = 0;    // a step ranks as kPriorityStep of waiting, within the tenant
+  std::string tenant;      // who shares by weight
+  double weight = 1;       // > 0, finite
+  absl::Time arrival;
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -66,14 +73,29 @@ struct StepPlan {
 // or device.
 //
 // Each step runs one token of every sequence that decodes, then prefill chunks under the token
-// budget. Sequences are ranked by priority, then arrival, then sample. Waiting ones are admitted in
-// that order, and only when the pages of all their known tokens can be had, with some to spare for
-// those that decode; nobody passes one that has to wait for room. When pages run out, the lowest in
-// rank (those with a reader behind before all others) loses its pages and waits to be computed
-// again; the highest in rank that can run therefore always gets on. A waiting sequence takes the
-// place of paused ones and of those with a lower priority.
+// budget.
 //
-// Not thread-safe. Unless told otherwise, functions REQUIRE sequences and groups that exist.
+// Rank. Within a tenant sequences are ranked by arrival - priority * kPriorityStep, then id, then
+// sample: a key that never changes, so that whoever waits comes first some day whatever the
+// priorities of those that come later. Between tenants the one that has had the least service for
+// its weight is next (FairShares), to be admitted and to prefill.
+//
+// Admission. The next tenant's highest in rank is admitted when the pages of all its known tokens
+// can be had, with some to spare for those that decode; nobody passes one that has to wait for
+// room. It takes the place of paused sequences and of those of its own tenant with a lower priority
+// and rank, but of no other tenant's.
+//
+// Preemption. When pages run out, sequences lose theirs and wait to be computed again: those with
+// a reader behind before all others, then by claim, the latest first. A tenant's claims are the
+// arrivals of its running groups; its highest in rank has the earliest. So priority decides who of
+// a tenant runs, but takes no page from other tenants, and the highest in rank of the tenant with
+// the earliest arrival always gets on.
+//
+// A step costs O(running) and O(log) of what waits for each sequence that is added, admitted or
+// ends; only where pages run out are the running ones sorted.
+//
+// Not thread-safe but where told. Unless told otherwise, functions REQUIRE sequences and groups
+// that exist.
 class Scheduler {
  public:
   Scheduler(const SchedulerConfig& config, int64_t num_pages);
@@ -82,6 +104,9 @@ class Scheduler {
   // RESOURCE_EXHAUSTED when a group could not run even with the whole cache to itself.
   static absl::Status CheckFits(const SchedulerConfig& config, int64_t num_pages,
                                 int64_t prompt_tokens, int64_t max_tokens, int64_t num_samples);
+
+  // Pages that a group holds when its prompt is computed (max_tokens 1, one sample), or at most.
+  static int64_t PeakPages(int64_t prompt_tokens, int64_t max_tokens, int64_t num_samples);
 
   // Queues a group that fits; returns its id, which grows with every call.
   int64_t Add(SequenceGroup group);
@@ -106,6 +131,13 @@ class Scheduler {
   // Ends all of a group. No effect when there is none.
   void Cancel(int64_t group);
 
+  // Ends groups whose page tables cannot be trusted: their pages go back by what the other
+  // sequences hold, and nothing stays cached. No effect for those that do not exist.
+  void Discard(absl::Span<const int64_t> groups);
+
+  // Ends all groups, trusting no books: after this all pages are free.
+  void Clear();
+
   // While paused, a group keeps its pages, as long as nobody else needs them, but does not run.
   void SetPaused(int64_t group, bool paused);
 
@@ -115,37 +147,67 @@ class Scheduler {
   absl::Span<const int32_t> pages(SequenceId sequence) const;
   int32_t preemptions(SequenceId sequence) const;
 
+  // Every sequence that holds pages, in a fixed order.
+  void ForEachRunning(
+      absl::FunctionRef<void(SequenceId, absl::Span<const int32_t> pages)> function) const;
+
   int64_t running_sequences() const { return static_cast<int64_t>(running_.size()); }
-  int64_t waiting_sequences() const { return static_cast<int64_t>(waiting_.size()); }
+  // Samples of one that has not started count once.
+  int64_t waiting_sequences() const;
+  // Of them, those of priority < 0, 0 and > 0.
+  const std::array<int64_t, 3>& waiting_by_priority() const { return waiting_by_priority_; }
+  // Tokens that running sequences have still to compute before their next token.
+  int64_t prefill_backlog() const;
+  int64_t remembered_tenants() const { return shares_.size(); }
   const PagePool& pool() const { return pool_; }
+
+  // To break the books on purpose.
+  std::vector<int32_t>* mutable_pages_for_test(SequenceId sequence);
 
  private:
   struct Group;
   struct Sequence;
+  struct Load;
+  struct Lack;
   struct ByRank {
     bool operator()(const Sequence* a, const Sequence* b) const;
   };
   using RankedSet = std::set<Sequence*, ByRank>;
+  using Tenant = FairShares::Tenant;
 
   Sequence& Get(SequenceId id) const;
   void Expire(absl::Time now, StepPlan* plan);
-  bool EnsureWritable(Sequence* sequence, StepPlan* plan);
+  void MakeWritable(StepPlan* plan);
+  void MakeWritableByClaim(StepPlan* plan);
+  int64_t WantedPages(const Sequence& sequence) const;
+  bool TryMakeWritable(Sequence* sequence, StepPlan* plan);
+  std::vector<Sequence*> ByClaim() const;
   void AdmitWaiting(StepPlan* plan);
-  bool HasPrefillBudgetFor(const Sequence& sequence) const;
-  bool TryAdmit(Sequence* sequence);
-  template <typename Predicate>
-  bool PreemptLowest(const Sequence& beneficiary, Predicate may_preempt, StepPlan* plan);
+  bool Admit(Sequence* sequence, Load* load, StepPlan* plan);
+  bool TryAdmit(Sequence* sequence, Lack* lack);
+  Sequence* VictimFor(const Sequence& beneficiary, const Lack& lack) const;
+  Load CurrentLoad() const;
+  bool HasPrefillBudgetFor(const Sequence& sequence, const Load& load) const;
+  static bool PrefillsBefore(const Sequence* a, const Sequence* b);
   void Preempt(Sequence* sequence, StepPlan* plan);
   void AddChunks(StepPlan* plan);
   void AddChunk(Sequence* sequence, int64_t count, StepPlan* plan);
+  void EnterWaiting(Sequence* sequence);
+  void LeaveWaiting(Sequence* sequence);
+  void ShowWaiting(Sequence* sequence);
+  void HideWaiting(Sequence* sequence);
   void Remove(Sequence* sequence);
+  void Forget(int64_t group);
 
   const SchedulerConfig config_;
   PagePool pool_;
+  FairShares shares_;
   int64_t next_group_ = 1;
-  std::map<int64_t, std::unique_ptr<Group>> groups_;
-  RankedSet running_;  // hold pages
-  RankedSet waiting_;  // hold none
+  absl::flat_hash_map<int64_t, std::unique_ptr<Group>> groups_;
+  std::set<std::pair<absl::Time, int64_t>> deadlines_;  // finite ones, with the group
+  RankedSet running_;                                   // hold pages
+  absl::flat_hash_map<Tenant*, RankedSet> waiting_;     // hold none, not paused
+  std::array<int64_t, 3> waiting_by_priority_{};        // paused ones too
   int64_t slots_in_use_ = 0;
 };
 

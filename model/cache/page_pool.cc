@@ -7,7 +7,8 @@
 
 namespace sieve {
 
-PagePool::PagePool(int64_t num_pages, Hasher hasher) : hasher_(hasher), pages_(num_pages) {
+PagePool::PagePool(int64_t num_pages, Hasher hasher)
+    : hasher_(hasher), references_(num_pages), pages_(num_pages) {
   free_.reserve(num_pages);
   for (int64_t page = num_pages - 1; page >= 0; --page) free_.push_back(page);
 }
@@ -18,15 +19,15 @@ bool PagePool::Allocate(int64_t count, std::vector<int32_t>* pages) {
     if (free_.empty()) EvictOne();
     const int32_t page = free_.back();
     free_.pop_back();
-    pages_[page].references = 1;
+    references_[page] = 1;
     pages->push_back(page);
   }
   return true;
 }
 
 void PagePool::AddRef(int32_t page) {
-  ABSL_RAW_CHECK(pages_[page].references > 0, "a reference to a page that nobody holds");
-  ++pages_[page].references;
+  ABSL_RAW_CHECK(references_[page] > 0, "a reference to a page that nobody holds");
+  ++references_[page];
 }
 
 void PagePool::Release(absl::Span<const int32_t> pages) {
@@ -38,6 +39,7 @@ int32_t PagePool::Publish(int32_t page, int32_t parent, absl::Span<const int32_t
   Page& entry = pages_[page];
   if (entry.indexed || (parent != kNoPage && !pages_[parent].indexed)) return page;
   const PrefixHash hash = hasher_(parent == kNoPage ? PrefixHash() : pages_[parent].hash, tokens);
+  std::unique_lock lock(index_mutex_);
   const auto [slot, is_new] = index_.try_emplace(hash, page);
   if (is_new) {
     entry.indexed = true;
@@ -46,6 +48,7 @@ int32_t PagePool::Publish(int32_t page, int32_t parent, absl::Span<const int32_t
     std::copy(tokens.begin(), tokens.end(), entry.tokens.begin());
     return page;
   }
+  lock.unlock();
   const int32_t twin = Find(hash, parent, tokens);
   if (twin == kNoPage) return page;  // another prefix with the same hash keeps its place
   Reference(twin);
@@ -68,6 +71,40 @@ std::vector<int32_t> PagePool::TakePrefix(absl::Span<const int32_t> tokens) {
   return found;
 }
 
+int64_t PagePool::CountPrefix(absl::Span<const int32_t> tokens) const {
+  int64_t found = 0;
+  PrefixHash hash;
+  int32_t parent = kNoPage;
+  for (; tokens.size() >= kPageTokens; tokens.remove_prefix(kPageTokens)) {
+    const absl::Span<const int32_t> page_tokens = tokens.first(kPageTokens);
+    hash = hasher_(hash, page_tokens);
+    std::lock_guard lock(index_mutex_);
+    parent = Find(hash, parent, page_tokens);
+    if (parent == kNoPage) break;
+    ++found;
+  }
+  return found;
+}
+
+void PagePool::Recount(absl::Span<const absl::Span<const int32_t>> tables) {
+  {
+    std::lock_guard lock(index_mutex_);
+    index_.clear();
+    for (Page& page : pages_) page.indexed = false;
+  }
+  unused_.clear();
+  free_.clear();
+  std::fill(references_.begin(), references_.end(), 0);
+  for (const absl::Span<const int32_t> table : tables) {
+    for (const int32_t page : table) {
+      if (page >= 0 && page < num_pages()) ++references_[page];
+    }
+  }
+  for (int64_t page = num_pages() - 1; page >= 0; --page) {
+    if (references_[page] == 0) free_.push_back(page);
+  }
+}
+
 // Compares the tokens and the parent too, so that equal hashes never hand out another prompt's
 // cache.
 int32_t PagePool::Find(const PrefixHash& hash, int32_t parent,
@@ -81,13 +118,13 @@ int32_t PagePool::Find(const PrefixHash& hash, int32_t parent,
 }
 
 void PagePool::Reference(int32_t page) {
-  if (pages_[page].references++ == 0) unused_.erase(pages_[page].place);
+  if (references_[page]++ == 0) unused_.erase(pages_[page].place);
 }
 
 void PagePool::Unreference(int32_t page) {
   Page& entry = pages_[page];
-  ABSL_RAW_CHECK(entry.references > 0, "a page was released more often than taken");
-  if (--entry.references > 0) return;
+  ABSL_RAW_CHECK(references_[page] > 0, "a page was released more often than taken");
+  if (--references_[page] > 0) return;
   if (entry.indexed) {
     entry.place = unused_.insert(unused_.end(), page);
   } else {
@@ -98,6 +135,7 @@ void PagePool::Unreference(int32_t page) {
 void PagePool::EvictOne() {
   const int32_t page = unused_.front();
   unused_.pop_front();
+  std::lock_guard lock(index_mutex_);
   index_.erase(pages_[page].hash);
   pages_[page].indexed = false;
   free_.push_back(page);
@@ -116,8 +154,8 @@ std::string PagePool::CheckConsistency() const {
   int64_t indexed = 0;
   for (int64_t page = 0; page < num_pages(); ++page) {
     const Page& entry = pages_[page];
-    if (places[page] != (entry.references == 0 ? 1 : 0)) {
-      return absl::StrCat("page ", page, " has ", entry.references, " references and is in ",
+    if (places[page] != (references_[page] == 0 ? 1 : 0)) {
+      return absl::StrCat("page ", page, " has ", references_[page], " references and is in ",
                           places[page], " lists");
     }
     if (!entry.indexed) continue;
@@ -128,7 +166,7 @@ std::string PagePool::CheckConsistency() const {
     }
     if (entry.parent == kNoPage) continue;
     if (!pages_[entry.parent].indexed) return absl::StrCat("page ", page, " lost its parent");
-    if (entry.references > 0 && pages_[entry.parent].references == 0) {
+    if (references_[page] > 0 && references_[entry.parent] == 0) {
       return absl::StrCat("page ", page, " is held without its parent ", entry.parent);
     }
   }

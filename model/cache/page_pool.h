@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <list>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -18,12 +19,11 @@ namespace sieve {
 //   free    nobody's,
 //   active  held by one or more sequences (references), or
 //   cached  held by nobody, but indexed by the tokens that it and the pages before it hold, so that
-//   a
-//           later sequence with the same prefix takes it over; given up, least recently used first,
-//           when pages are wanted.
+//           a later sequence with the same prefix takes it over; given up, least recently used
+//           first, when pages are wanted.
 // Indexed pages form chains from the first page of a prompt on. Who holds a page of a chain holds
 // the pages before it too, and releases them last (Release does), so that a chain loses its end
-// first. Not thread-safe.
+// first. Not thread-safe but for CountPrefix.
 class PagePool {
  public:
   using Hasher = PrefixHash (*)(const PrefixHash& parent, absl::Span<const int32_t> tokens);
@@ -52,7 +52,17 @@ class PagePool {
   // caller.
   std::vector<int32_t> TakePrefix(absl::Span<const int32_t> tokens);
 
-  bool IsShared(int32_t page) const { return pages_[page].references > 1; }
+  // How many pages TakePrefix would find now; takes none. Thread-safe, even while others change the
+  // pool.
+  int64_t CountPrefix(absl::Span<const int32_t> tokens) const;
+
+  // Makes the books anew from the page tables of all holders, whatever they said: pages in no table
+  // become free, and none stays indexed, for what a broken table touched is not to be trusted. Page
+  // ids outside the pool are left out.
+  void Recount(absl::Span<const absl::Span<const int32_t>> tables);
+
+  bool IsShared(int32_t page) const { return references_[page] > 1; }
+  int32_t references(int32_t page) const { return references_[page]; }
 
   int64_t num_pages() const { return static_cast<int64_t>(pages_.size()); }
   int64_t free_pages() const { return static_cast<int64_t>(free_.size()); }
@@ -65,7 +75,6 @@ class PagePool {
 
  private:
   struct Page {
-    int32_t references = 0;
     bool indexed = false;
     int32_t parent = kNoPage;  // of an indexed page
     PrefixHash hash;           // of an indexed page
@@ -79,9 +88,12 @@ class PagePool {
   void EvictOne();
 
   const Hasher hasher_;
+  std::vector<int32_t> references_;  // by page; dense, for it is walked in every step
   std::vector<Page> pages_;
   std::vector<int32_t> free_;
   std::list<int32_t> unused_;  // cached pages, least recently used first
+  // Held while the index, and what pages_ says of indexed pages, changes or is read by CountPrefix.
+  mutable std::mutex index_mutex_;
   absl::flat_hash_map<PrefixHash, int32_t> index_;
 };
 

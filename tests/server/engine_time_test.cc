@@ -10,6 +10,7 @@
 
 #include "absl/time/clock.h"
 #include "server/engine.h"
+#include "server/refusal.h"
 #include "tests/server/event_collector.h"
 #include "tests/server/fake_language_model.h"
 #include "tests/server/fake_tokenizer.h"
@@ -113,14 +114,16 @@ TEST_F(EngineTimeTest, NoStepStartsAfterTheDeadline) {
   EXPECT_EQ(engine_->stats().active_pages, 0);
 }
 
-TEST_F(EngineTimeTest, ARequestThatComesTooLateNeverStarts) {
+TEST_F(EngineTimeTest, ARequestThatComesTooLateIsAnsweredAtOnce) {
   Start();
   GenerationRequest request = Request(10, 100);
   request.deadline = clock_.Now();
   EventCollector reader;
-  ASSERT_TRUE(engine_->Submit(request, reader.queue()).ok());
-  EXPECT_EQ(reader.ReadAll().code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_FALSE(reader.accepted);
+  const absl::Status status = engine_->Submit(request, reader.queue());
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(ReasonOf(status), RefusalReason::kLate);
+  EXPECT_FALSE(reader.TakeOne());
+  EXPECT_EQ(engine_->stats().waiting_requests, 0);
   EXPECT_EQ(model_.steps(), 0);
 }
 

@@ -34,8 +34,15 @@ class SchedulerDriver {
     group.priority = priority;
     group.num_samples = num_samples;
     group.deadline = deadline;
-    const int64_t id = scheduler_.Add(group);
-    open_[id] = {num_samples, max_tokens, std::vector<int32_t>(num_samples, 0), 0};
+    return Add(std::move(group));
+  }
+
+  // Arrives now.
+  int64_t Add(SequenceGroup group) {
+    group.arrival = now_;
+    Open open = {group.num_samples, group.max_tokens, std::vector<int32_t>(group.num_samples), 0};
+    const int64_t id = scheduler_.Add(std::move(group));
+    open_[id] = std::move(open);
     return id;
   }
 
