@@ -1,0 +1,153 @@
+"""Two servers behind one channel of stock grpcio with deploy/client_service_config.json: the load is spread, and what
+a server had not started when it went away is answered by the other."""
+
+import concurrent.futures
+import contextlib
+import json
+import signal
+import threading
+import time
+
+import grpc
+import pytest
+
+from e2e import harness
+from e2e.harness import Result, Server, request
+
+SERVICE_CONFIG = (harness.ROOT / "deploy/client_service_config.json").read_text()
+# Two requests at a time on each, so that it takes few to make others wait.
+FLAGS = ("--kv_cache_mb=64", "--max_running=2")
+# Runs for some seconds: until what the test does meanwhile is done.
+LONG = {"prompt": "Tell me a very long story about the sea.", "max_tokens": 120, "ignore_eos": True}
+
+
+def open_channel(*servers, service_config=SERVICE_CONFIG):
+    addresses = ",".join(server.address for server in servers)
+    return grpc.insecure_channel(f"ipv4:{addresses}", options=[
+        ("grpc.service_config", service_config), ("grpc.enable_http_proxy", 0),
+        # One test's connections are not another's.
+        ("grpc.use_local_subchannel_pool", 1)])
+
+
+class Call:
+    """A Generate call that a thread reads to its end."""
+
+    def __init__(self, pool, stub, message):
+        self.started = threading.Event()
+        self.result = Result()
+        self._done = pool.submit(self._run, stub, message)
+
+    def _run(self, stub, message):
+        try:
+            for event in stub.Generate(message, timeout=120):
+                self.result.add(event)
+                self.started.set()
+        except grpc.RpcError as error:
+            return error.code(), error.details()
+        return grpc.StatusCode.OK, ""
+
+    def code(self):
+        return self._done.result(150)[0]
+
+    def __str__(self):
+        return f"{self._done.result(0)}, {len(self.result.tokens.get(0, []))} tokens"
+
+
+@pytest.fixture
+def pool():
+    with concurrent.futures.ThreadPoolExecutor(64) as threads:
+        yield threads
+
+
+@pytest.fixture
+def pair(model_file):
+    """Two servers; a test may end either."""
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for _ in range(2):
+            server = Server(*FLAGS)
+            stack.callback(server.stop)
+            servers.append(server)
+        yield servers
+
+
+def answered(server):
+    """Requests that it ended well since it was started."""
+    return server.metrics().get('sieve_requests_total{code="OK"}', 0)
+
+
+def wait_for_both(channel, servers, stub):
+    """Until the channel uses both: one request is enough to connect to one only."""
+    deadline = time.monotonic() + 30
+    while not all(answered(server) > 0 for server in servers):
+        assert time.monotonic() < deadline, "the channel never used both servers"
+        for _ in stub.Generate(request(max_tokens=1), timeout=60):
+            pass
+
+
+def busy_pair(pool, stub, servers):
+    """Two long requests running and three or more waiting on each server: (long calls, waiting calls)."""
+    running = [Call(pool, stub, request(**LONG)) for _ in range(4)]
+    for call in running:
+        assert call.started.wait(60)
+    for server in servers:
+        server.wait_until(lambda m: m.load.running_sequences == 2)
+    waiting = [Call(pool, stub, request(max_tokens=4)) for _ in range(8)]
+    for server in servers:
+        server.wait_until(lambda m: m.load.waiting_requests >= 3)
+    assert not any(call.started.is_set() for call in waiting)
+    return running, waiting
+
+
+def test_load_is_spread(pair, pool):
+    with open_channel(*pair) as channel:
+        stub = harness.pb_grpc.GenerationStub(channel)
+        wait_for_both(channel, pair, stub)
+        before = [answered(server) for server in pair]
+        calls = [Call(pool, stub, request(max_tokens=2)) for _ in range(20)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.OK}
+        taken = [answered(server) - count for server, count in zip(pair, before)]
+    assert sum(taken) == 20
+    assert min(taken) >= 8, f"not spread: {taken}"
+
+
+def test_killing_one_loses_nothing_that_had_not_started(pair, pool):
+    with open_channel(*pair) as channel:
+        stub = harness.pb_grpc.GenerationStub(channel)
+        wait_for_both(channel, pair, stub)
+        running, waiting = busy_pair(pool, stub, pair)
+        victim, other = pair
+        victim.process.send_signal(signal.SIGKILL)
+
+        # The streams that it had started say so; a client must decide what a half answer is worth.
+        codes = [call.code() for call in running]
+        assert sorted(codes, key=str) == sorted(
+            [grpc.StatusCode.OK] * 2 + [grpc.StatusCode.UNAVAILABLE] * 2, key=str)
+        for call in running:
+            tokens = len(call.result.tokens.get(0, []))
+            assert tokens == 120 if call.code() == grpc.StatusCode.OK else tokens < 120
+        # What it had not is answered, and the same as always.
+        assert [str(call) for call in waiting if call.code() != grpc.StatusCode.OK] == []
+        assert len({call.result.text[0] for call in waiting}) == 1
+        assert all(len(call.result.finished) == 1 for call in waiting)
+
+        # Started again on its port, it is taken back.
+        victim.process.wait(10)
+        again = Server(*FLAGS, f"--listen={victim.address}")
+        try:
+            wait_for_both(channel, [again, other], stub)
+        finally:
+            assert again.stop() == 0
+
+
+def test_without_retries_what_waits_is_lost(pair, pool):
+    """The control: it is the configuration that saves them."""
+    config = json.loads(SERVICE_CONFIG)
+    for method in config["methodConfig"]:
+        del method["retryPolicy"]
+    with open_channel(*pair, service_config=json.dumps(config)) as channel:
+        stub = harness.pb_grpc.GenerationStub(channel)
+        wait_for_both(channel, pair, stub)
+        _, waiting = busy_pair(pool, stub, pair)
+        pair[0].process.send_signal(signal.SIGKILL)
+        assert grpc.StatusCode.UNAVAILABLE in {call.code() for call in waiting}
