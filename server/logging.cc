@@ -1,12 +1,26 @@
 #include "server/logging.h"
 
+#include <unistd.h>
+
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
-#include "spdlog/sinks/stdout_color_sinks.h"
+#include "server/async_log.h"
+#include "server/descriptor_sink.h"
 #include "spdlog/spdlog.h"
 
 namespace sieve {
+namespace {
+
+// Some 400 bytes each.
+constexpr int64_t kMaxQueuedLines = 4096;
+
+// Neither is ever deleted: gRPC's threads log until the process is gone, and a disk that does not
+// answer must not keep it from ending.
+DescriptorSink* process_sink = nullptr;
+AsyncLog* process_log = nullptr;
+
+}  // namespace
 
 absl::Status SetUpLogging(const LogConfig& config) {
   const spdlog::level::level_enum level = spdlog::level::from_str(config.level);
@@ -14,9 +28,10 @@ absl::Status SetUpLogging(const LogConfig& config) {
     return absl::InvalidArgumentError(absl::StrCat("--log_level is \"", config.level,
                                                    "\"; expected debug, info, warn, error or off"));
   }
-  spdlog::set_default_logger(spdlog::stderr_color_mt("sieve"));
-  spdlog::set_level(level);
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
+  const auto sink = std::make_shared<DescriptorSink>(STDERR_FILENO);
+  process_sink = sink.get();
+  process_log = new AsyncLog(sink, config.format, level, kMaxQueuedLines);
+  spdlog::set_default_logger(process_log->server_log());
   // They report what remote peers do wrong at their level ERROR; here that is detail.
   gpr_set_log_function([](gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); });
   google::protobuf::SetLogHandler(
@@ -24,6 +39,18 @@ absl::Status SetUpLogging(const LogConfig& config) {
         spdlog::debug("protobuf: {}", message);
       });
   return absl::OkStatus();
+}
+
+std::shared_ptr<spdlog::logger> RequestLogger() {
+  return process_log != nullptr ? process_log->request_log() : nullptr;
+}
+
+int64_t LogLinesDropped() {
+  return process_log != nullptr ? process_log->dropped() + process_sink->lost() : 0;
+}
+
+void FlushLog(absl::Duration timeout) {
+  if (process_log != nullptr) process_log->Flush(timeout);
 }
 
 }  // namespace sieve

@@ -22,6 +22,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/log_format.h"
 #include "server/logging.h"
 #include "server/server.h"
 #include "server/server_config.h"
@@ -53,6 +54,9 @@ ABSL_FLAG(int32_t, default_max_tokens, sieve::Limits().default_max_tokens,
           "Tokens to generate when a request does not say.");
 ABSL_FLAG(int32_t, max_samples, sieve::Limits().max_samples, "Most samples of one request.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warn, error or off.");
+ABSL_FLAG(std::string, log_format, "text", "text, or json: one object a line.");
+ABSL_FLAG(bool, log_requests, true,
+          "Log one line for each request that ends or is refused, without what it says.");
 
 namespace sieve {
 namespace {
@@ -62,6 +66,8 @@ constexpr int kExitBadFlags = 2;
 constexpr int64_t kMany = 1 << 30;
 // For streams to deliver what they have when the server is stopped.
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
+// For the last lines of the log, when what they are written to is slow.
+constexpr absl::Duration kFlushTimeout = absl::Seconds(2);
 
 // The flag library ends the process itself, with status 1 for a wrong flag and for --help alike.
 bool parsing_flags = false;
@@ -169,17 +175,25 @@ absl::Status ReadAddressFlags(ServerConfig* config) {
   return absl::OkStatus();
 }
 
-LogConfig ReadLogFlags() {
-  LogConfig log;
-  log.level = absl::GetFlag(FLAGS_log_level);
-  return log;
+absl::Status ReadLogFlags(LogConfig* log, RequestLogConfig* requests) {
+  log->level = absl::GetFlag(FLAGS_log_level);
+  const std::string format = absl::GetFlag(FLAGS_log_format);
+  if (format != "text" && format != "json") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--log_format is \"", format, "\"; expected text or json"));
+  }
+  log->format = format == "json" ? LogFormat::kJson : LogFormat::kText;
+  requests->format = log->format;
+  requests->enabled = absl::GetFlag(FLAGS_log_requests);
+  return absl::OkStatus();
 }
 
-absl::StatusOr<ServerConfig> ConfigFromFlags() {
+absl::StatusOr<ServerConfig> ConfigFromFlags(LogConfig* log) {
   ServerConfig config;
   absl::Status status = ReadModelFlags(&config.model);
   status.Update(ReadLimitFlags(&config.model.limits));
   status.Update(ReadAddressFlags(&config));
+  status.Update(ReadLogFlags(log, &config.request_log));
   if (!status.ok()) return status;
   return config;
 }
@@ -225,9 +239,10 @@ int Fail(const absl::Status& status, int exit_code) {
 
 int Main(int argc, char** argv) {
   absl::Status flags = ParseFlags(argc, argv);
-  const absl::StatusOr<ServerConfig> config = ConfigFromFlags();
+  LogConfig log;
+  const absl::StatusOr<ServerConfig> config = ConfigFromFlags(&log);
   flags.Update(config.status());
-  flags.Update(SetUpLogging(ReadLogFlags()));
+  flags.Update(SetUpLogging(log));
   if (!flags.ok()) return Fail(flags, kExitBadFlags);
 
   // Before any thread is made, so that all of them leave these signals to Serve.
@@ -239,7 +254,11 @@ int Main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a write to a client that is gone is an error code
 
   const absl::Status served = Serve(*config, stop_signals);
-  return served.ok() ? EXIT_SUCCESS : Fail(served, kExitError);
+  const bool json = log.format == LogFormat::kJson;
+  if (json && !served.ok()) spdlog::error("{}", std::string(served.message()));
+  FlushLog(kFlushTimeout);
+  if (served.ok()) return EXIT_SUCCESS;
+  return json ? kExitError : Fail(served, kExitError);
 }
 
 }  // namespace

@@ -60,6 +60,7 @@ EngineConfig EngineConfigFor(const ModelHostConfig& config, const ModelInfo& mod
 absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig& config,
                                                            EngineObserver* observer) {
   std::unique_ptr<ModelHost> host(new ModelHost());
+  PhaseTimer timer;
 
   absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenCheckpoint(config.path);
   if (!checkpoint.ok()) return checkpoint.status();
@@ -70,6 +71,8 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
   if (!context.ok()) return context.status();
   const absl::StatusOr<TransformerOptions> options = OptionsFor(config, model);
   if (!options.ok()) return options.status();
+
+  host->startup_.checkpoint = timer.Next();
 
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer =
       Tokenizer::Create(host->checkpoint_->vocabulary());
@@ -82,6 +85,8 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
   } else {
     spdlog::warn("chat is refused: {}", std::string(chat_format.status().message()));
   }
+
+  host->startup_.tokenizer = timer.Next();
 
   absl::StatusOr<std::unique_ptr<Transformer>> transformer =
       Transformer::Create(model, host->checkpoint_->weights(), *options);
@@ -96,6 +101,7 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
 
   host->engine_ = Engine::Create(EngineConfigFor(config, host->info_), host->transformer_.get(),
                                  host->tokenizer_.get(), observer);
+  host->startup_.model = timer.Next();
   return host;
 }
 

@@ -11,6 +11,7 @@
 #include "server/engine.h"
 #include "server/model_info.h"
 #include "server/server_config.h"
+#include "server/startup_times.h"
 
 namespace sieve {
 
@@ -26,6 +27,7 @@ class ModelHost {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const ChatFormat* chat_format() const { return chat_format_.get(); }  // null: chat is refused
   const ModelInfo& info() const { return info_; }
+  const StartupTimes& startup() const { return startup_; }  // but for the ports
   MemoryUse memory() const { return transformer_->memory(); }
 
  private:
@@ -37,6 +39,7 @@ class ModelHost {
   std::unique_ptr<ChatFormat> chat_format_;
   std::unique_ptr<Transformer> transformer_;
   ModelInfo info_;
+  StartupTimes startup_;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -1,6 +1,8 @@
 #ifndef SIEVE_SERVER_SERVER_H_
 #define SIEVE_SERVER_SERVER_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -10,7 +12,11 @@
 #include "server/metrics.h"
 #include "server/metrics_server.h"
 #include "server/model_host.h"
+#include "server/observer_list.h"
+#include "server/request_log.h"
 #include "server/server_config.h"
+#include "server/snapshot_collector.h"
+#include "server/startup_times.h"
 
 namespace sieve {
 
@@ -31,8 +37,14 @@ class Server {
  private:
   Server() = default;
 
+  MetricsSnapshot Snapshot() const;  // thread-safe
+
   // In the order in which they borrow from each other.
   Metrics metrics_;
+  std::unique_ptr<RequestLog> request_log_;  // null: off
+  ObserverList observers_;
+  std::atomic<bool> draining_ = false;
+  std::atomic<int64_t> listen_nanoseconds_ = 0;  // see StartupTimes; 0 until then
   std::unique_ptr<ModelHost> host_;
   std::unique_ptr<GenerationService> service_;
   std::unique_ptr<GrpcServer> grpc_;

@@ -8,6 +8,7 @@
 #include "kernels/dtype.h"
 #include "server/limits.h"
 #include "server/listen_address.h"
+#include "server/log_format.h"
 
 namespace sieve {
 
@@ -23,10 +24,17 @@ struct ModelHostConfig {
   bool refuse_late = false;    // see EngineConfig
 };
 
+// The log's lines of requests.
+struct RequestLogConfig {
+  bool enabled = true;
+  LogFormat format = LogFormat::kText;  // that of the log which they go to
+};
+
 struct ServerConfig {
   ModelHostConfig model;
   ListenAddress grpc;
   std::optional<ListenAddress> metrics;  // absent: off
+  RequestLogConfig request_log;
 };
 
 }  // namespace sieve

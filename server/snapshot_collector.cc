@@ -113,7 +113,7 @@ void AddTotals(const MetricsSnapshot& now, Families* out) {
              "Requests that found a beginning of their prompt in the cache.",
              {Unlabelled(engine.prefix_hits)}, out);
   AddCounter("sieve_log_lines_dropped_total",
-             "Log lines given up because what they are written to was too slow.",
+             "Log lines given up because what they are written to was too slow, full or gone.",
              {Unlabelled(now.log_lines_dropped)}, out);
 }
 

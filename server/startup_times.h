@@ -1,6 +1,9 @@
 #ifndef SIEVE_SERVER_STARTUP_TIMES_H_
 #define SIEVE_SERVER_STARTUP_TIMES_H_
 
+#include <utility>
+
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace sieve {
@@ -11,6 +14,19 @@ struct StartupTimes {
   absl::Duration tokenizer{};   // and the chat format
   absl::Duration model{};       // weights prepared, cache reserved, engine started
   absl::Duration listen{};      // ports opened
+};
+
+// Measures phases that follow each other.
+class PhaseTimer {
+ public:
+  // The time since the last call, or since construction.
+  absl::Duration Next() {
+    const absl::Time now = absl::Now();
+    return now - std::exchange(last_, now);
+  }
+
+ private:
+  absl::Time last_ = absl::Now();
 };
 
 }  // namespace sieve

@@ -94,7 +94,7 @@ def request(prompt="The capital of France is", *, max_tokens=None, temperature=0
 class Server:
     """A server process on free ports of loopback."""
 
-    def __init__(self, *flags, model=None):
+    def __init__(self, *flags, model=None, stderr=subprocess.STDOUT):
         self._folder = tempfile.TemporaryDirectory()
         folder = pathlib.Path(self._folder.name)
         self.log_path = folder / "log"
@@ -103,7 +103,7 @@ class Server:
             self.process = subprocess.Popen(
                 [SERVER, f"--model={model or model_path()}", "--listen=127.0.0.1:0",
                  "--metrics_listen=127.0.0.1:0", f"--port_file={port_file}", *flags],
-                stdout=log, stderr=subprocess.STDOUT)
+                stdout=log, stderr=stderr)
         deadline = time.monotonic() + 60
         while not port_file.exists():
             assert self.process.poll() is None, f"the server ended:\n{self.log()}"
@@ -181,9 +181,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(*flags, model=None):
+def running_server(*flags, model=None, stderr=subprocess.STDOUT):
     """A server that is stopped at the end, and that must not have crashed meanwhile."""
-    server = Server(*flags, model=model)
+    server = Server(*flags, model=model, stderr=stderr)
     try:
         yield server
         assert server.process.poll() is None, f"the server ended:\n{server.log()}"

@@ -1,0 +1,71 @@
+"""The server's log as an operator sees it."""
+
+import json
+import subprocess
+
+import grpc
+import pytest
+
+from e2e import harness
+from e2e.conftest import SMALL_CACHE
+
+
+def lines_of(server):
+    """The log's lines as objects: every one must be one."""
+    return [json.loads(line) for line in server.log().splitlines()]
+
+
+def request_lines(server):
+    return [line for line in lines_of(server) if line["msg"] == "request"]
+
+
+def test_json_log_has_one_line_a_request(model_file):
+    secret = "zanzibar"
+    with harness.running_server(SMALL_CACHE, "--log_format=json") as server:
+        message = harness.request(f"The word is {secret}", max_tokens=4, ignore_eos=True)
+        message.request_id = "mine"
+        result = server.collect(message)
+        bad = harness.request("x", max_tokens=1)
+        bad.sampling.top_p = 7
+        with pytest.raises(grpc.RpcError):
+            server.collect(bad)
+    ended, refused = request_lines(server)  # the server flushed its log when it ended
+    assert ended["request_id"] == "mine"
+    assert (ended["code"], ended["level"]) == ("OK", "info")
+    assert (refused["code"], refused["phase"], refused["reason"]) == (
+        "INVALID_ARGUMENT", "admission", "invalid")
+    assert "top_p" in refused["error"]
+    assert secret not in server.log()
+    assert result.text[0].strip() not in server.log()
+    assert lines_of(server)[-1]["msg"] != "request"
+
+
+def test_request_lines_can_be_turned_off(model_file):
+    with harness.running_server(SMALL_CACHE, "--log_format=json", "--log_requests=false") as server:
+        server.collect(harness.request(max_tokens=1))
+    assert lines_of(server) and not request_lines(server)
+
+
+def test_a_server_that_cannot_start_says_so_in_json(model_file, tmp_path):
+    status, log = harness.start_that_fails("--log_format=json", model=tmp_path / "nothing.gguf")
+    assert status == 1
+    line = json.loads(log.splitlines()[-1])
+    assert line["level"] == "error" and "nothing.gguf" in line["msg"]
+
+
+def test_an_unknown_format_is_a_bad_flag(model_file):
+    status, log = harness.start_that_fails("--log_format=xml", model=model_file)
+    assert status == 2 and "--log_format" in log and "xml" in log
+
+
+# 4096 lines wait at most, and the pipe holds some hundreds. The server must also end with status 0 although
+# nobody reads its last words.
+def test_a_log_that_nobody_reads_costs_lines_and_nothing_else(model_file):
+    with harness.running_server(SMALL_CACHE, "--log_format=json", stderr=subprocess.PIPE) as server:
+        bad = harness.request("x", max_tokens=1)
+        bad.sampling.top_p = 7
+        calls = [server.stub.GenerateOnce.future(bad, timeout=60) for _ in range(6000)]
+        assert {call.code() for call in calls} == {grpc.StatusCode.INVALID_ARGUMENT}
+        result = server.collect(harness.request(max_tokens=8, ignore_eos=True))
+        assert len(result.tokens[0]) == 8
+        assert server.metrics()["sieve_log_lines_dropped_total"] > 500
