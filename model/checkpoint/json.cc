@@ -14,6 +14,8 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxJsonBytes = 64 << 20;
+// Copying and printing a value recurse into it.
+constexpr int kMaxDepth = 64;
 
 // nullptr when the field is absent or null.
 const json* Find(const json& object, const char* key) {
@@ -30,14 +32,19 @@ absl::Status WrongType(const char* key, const char* expected) {
 absl::StatusOr<json> ParseJsonObject(std::string_view text) {
   std::set<std::string> keys;
   std::string duplicate;
-  const auto watch_keys = [&](int depth, json::parse_event_t event, json& parsed) {
+  bool too_deep = false;
+  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
+    too_deep |= depth > kMaxDepth;
     if (event == json::parse_event_t::key && depth == 1) {
       const std::string& key = parsed.get_ref<const std::string&>();
       if (!keys.insert(key).second) duplicate = key;
     }
-    return true;
+    return !too_deep;  // what comes then is parsed but not kept
   };
-  json object = json::parse(text, watch_keys, /*allow_exceptions=*/false);
+  json object = json::parse(text, watch, /*allow_exceptions=*/false);
+  if (too_deep) {
+    return absl::InvalidArgumentError(absl::StrCat("nested deeper than ", kMaxDepth, " levels"));
+  }
   if (object.is_discarded()) return absl::InvalidArgumentError("malformed JSON");
   if (!object.is_object()) return absl::InvalidArgumentError("not a JSON object");
   if (!duplicate.empty()) {

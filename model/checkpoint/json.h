@@ -10,8 +10,8 @@
 
 namespace sieve {
 
-// Parses an object. INVALID_ARGUMENT, with the reason alone, for malformed JSON, a key given twice
-// (at the top level) or anything but an object.
+// Parses an object. INVALID_ARGUMENT, with the reason alone, for malformed JSON, nesting of more
+// than 64 levels, a key given twice (at the top level) or anything but an object.
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text);
 
 // Reads and parses a file of at most 64 MiB; errors name it. NOT_FOUND when there is none.

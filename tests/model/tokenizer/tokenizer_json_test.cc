@@ -238,9 +238,29 @@ TEST_F(TokenizerJsonTest, RefusesWhatIsNoJson) {
   std::string deep;
   for (int i = 0; i < 200'000; ++i) deep += "{\"model\":";
   Error(deep);
-  EXPECT_THAT(
-      Error("{\"model\":" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}"),
-      HasSubstr("model: is not an object"));
+}
+
+// Values are copied and printed in errors, which recurses into them.
+TEST_F(TokenizerJsonTest, RefusesDeepNesting) {
+  const auto nested = [](int levels) {
+    return std::string(levels, '[') + std::string(levels, ']');
+  };
+  const auto file_with = [&](const char* key, const std::string& value) {
+    json file = tiny_;
+    file.erase(key);
+    std::string text = file.dump();
+    text.pop_back();
+    return text + ",\"" + key + "\":" + value + "}";
+  };
+  EXPECT_THAT(Error(file_with("normalizer", nested(60))), HasSubstr("not supported"));
+  EXPECT_THAT(Error(file_with("normalizer", nested(70))), HasSubstr("deeper than 64 levels"));
+  const std::string deep = nested(1'000'000);
+  EXPECT_THAT(Error(file_with("normalizer", deep)), HasSubstr("deeper than 64 levels"));
+  EXPECT_THAT(Error(file_with("added_tokens", R"([{"content":"x","id":)" + deep + "}]")),
+              HasSubstr("deeper than 64 levels"));
+  Write("tokenizer.json", tiny_);
+  Write("generation_config.json", R"({"eos_token_id":)" + deep + "}");
+  EXPECT_THAT(std::string(Read().status().message()), HasSubstr("deeper than 64 levels"));
 }
 
 TEST_F(TokenizerJsonTest, NoSuchFile) { EXPECT_TRUE(absl::IsNotFound(Read().status())); }
