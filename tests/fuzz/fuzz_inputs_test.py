@@ -34,9 +34,9 @@ def test_record(tmp_path):
     (tmp_path / "corpus/a").touch()
     done = subprocess.run(
         [sys.executable, HERE / "record.py", "--target", "gguf", "--log", log, "--status", "77",
-         "--corpus", tmp_path / "corpus"], capture_output=True, text=True, check=True, cwd=HERE)
+         "--corpus", tmp_path / "corpus", "--commit", "abc"], capture_output=True, text=True, check=True, cwd=HERE)
     line = json.loads(done.stdout)
-    assert line.pop("commit")
     assert line == {"target": "gguf", "seconds": 13, "executions": 2000, "executions_per_second": 153,
                     "edges_covered": 303, "features": 570, "corpus_inputs": 1, "peak_rss_mb": 318,
-                    "slowest_input_s": 1, "findings": 1}
+                    "slowest_input_s": 1, "findings": 1,
+                    "commit": "abc"}

@@ -5,7 +5,6 @@ import argparse
 import json
 import pathlib
 import re
-import subprocess
 
 
 def last(pattern, text, default=0):
@@ -28,23 +27,17 @@ def summary(target, log, status, corpus):
     }
 
 
-def commit():
-    def git(*arguments):
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-    dirty = git("status", "--porcelain", "--", ":!bench/results")
-    return git("rev-parse", "--short", "HEAD") + ("-dirty" if dirty else "")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True)
     parser.add_argument("--log", type=pathlib.Path, required=True)
     parser.add_argument("--status", type=int, required=True, help="exit status of the fuzzer")
     parser.add_argument("--corpus", type=pathlib.Path, required=True)
+    parser.add_argument("--commit", required=True, help="what was built")
     options = parser.parse_args()
     line = summary(options.target, options.log.read_text(errors="replace"), options.status,
                    sum(1 for _ in options.corpus.iterdir()))
-    print(json.dumps({**line, "commit": commit()}))
+    print(json.dumps({**line, "commit": options.commit}))
 
 
 if __name__ == "__main__":

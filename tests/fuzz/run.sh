@@ -47,6 +47,9 @@ say "Building: ${targets[*]}"
   >"$kept/build.log" 2>&1 || die "the build; the end of $kept/build.log:" "$(tail -n 30 "$kept/build.log")"
 bin="$("${bazel[@]}" info --config=fuzz --symlink_prefix=/ bazel-bin 2>/dev/null)/tests/fuzz"
 
+commit="$(git rev-parse --short HEAD)"
+[[ -z "$(git status --porcelain -- kernels model proto server tests)" ]] || commit+=-dirty
+
 export ASAN_OPTIONS=quarantine_size_mb=32:detect_stack_use_after_return=1
 export UBSAN_OPTIONS=print_stacktrace=1
 
@@ -66,7 +69,7 @@ run_target() {
     say "$target: finding $finding (its end of the log: $log)"
   done
   "$SIEVE_PYTHON" tests/fuzz/record.py --target "$target" --log "$log" --status "$status" \
-    --corpus "$kept/corpus/$target" >>bench/results/fuzz.jsonl
+    --corpus "$kept/corpus/$target" --commit "$commit" >>bench/results/fuzz.jsonl
   return "$status"
 }
 
