@@ -21,9 +21,10 @@ constexpr char kOverview[] = R"(Usage: sieve COMMAND [flags] [TEXT]
   tokenize    text to token ids
   detokenize  token ids to text
   info        the served model and how busy the server is; --health for its health
+  admin       for operators: `admin new-key` makes an API key
 
 `sieve COMMAND --help` lists a command's flags. The server's address is --address, or the environment
-variable SIEVE_ADDRESS.
+variable SIEVE_ADDRESS; an API key is in the file --api_key_file, or in SIEVE_API_KEY.
 
 Generated text goes to standard output, everything else to standard error. Exit status: 0 done, 1 refused or
 failed by the server, 2 wrong usage, 3 no server, 4 out of time, 5 the server is full, 130 interrupted.
@@ -49,6 +50,12 @@ void AddPromptFlags(FlagSet* flags, PromptFlags* prompt) {
   flags->Add("parse_special_tokens", "special tokens' names in the text become those tokens",
              &prompt->parse_special_tokens);
   flags->Add("bos", "--nobos: no beginning-of-sequence token", &prompt->bos);
+}
+
+void AddNewKeyFlags(FlagSet* flags, NewKeyOptions* options) {
+  flags->Add("tenant", "whose key it is", &options->tenant);
+  flags->Add("weight", "the tenant's share of the server, default 1", &options->weight);
+  flags->Add("note", "for the reader of the file", &options->note);
 }
 
 absl::StatusOr<std::string> ReadAll(std::istream& in, const std::string& name) {
@@ -136,19 +143,27 @@ absl::Status FinishDetokenize(const PromptFlags& prompt, const std::vector<std::
   return absl::OkStatus();
 }
 
+absl::Status FinishAdmin(const std::vector<std::string>& positional, const CommandLine& line) {
+  if (positional != std::vector<std::string>{"new-key"}) {
+    return Wrong("admin has one command, new-key: sieve admin new-key --tenant NAME");
+  }
+  return CheckNewKeyOptions(line.new_key);
+}
+
 std::optional<Command> CommandOf(absl::string_view name) {
   if (name == "generate") return Command::kGenerate;
   if (name == "chat") return Command::kChat;
   if (name == "tokenize") return Command::kTokenize;
   if (name == "detokenize") return Command::kDetokenize;
   if (name == "info") return Command::kInfo;
+  if (name == "admin") return Command::kNewKey;
   return std::nullopt;
 }
 
 }  // namespace
 
 absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> arguments,
-                                             const std::string& default_address, std::istream& in) {
+                                             const ConnectionOptions& defaults, std::istream& in) {
   CommandLine line;
   line.help = kOverview;
   if (arguments.empty()) return Wrong(absl::StrCat("no command given\n\n", kOverview));
@@ -159,12 +174,18 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> argum
   PromptFlags prompt;
   RequestOptions options;
   bool help = false, health = false, include_special_tokens = false;
-  line.address = default_address;
+  line.connection = defaults;
   FlagSet flags;
-  flags.Add("address", absl::StrCat("of the server, default ", default_address), &line.address);
-  flags.Add("timeout", "for each call, such as 10s", &line.timeout);
+  if (command == Command::kNewKey) {
+    AddNewKeyFlags(&flags, &line.new_key);
+  } else {
+    flags.Add("address", absl::StrCat("of the server, default ", defaults.address),
+              &line.connection.address);
+    flags.Add("timeout", "for each call, such as 10s", &line.timeout);
+    flags.Add("stats", "timings on standard error", &line.stats);
+    AddConnectionFlags(&flags, &line.connection);
+  }
   flags.Add("json", "one JSON object a line", &line.json);
-  flags.Add("stats", "timings on standard error", &line.stats);
   flags.Add("help", "this text", &help);
   if (command == Command::kGenerate || command == Command::kTokenize) {
     AddPromptFlags(&flags, &prompt);
@@ -201,6 +222,9 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> argum
     case Command::kDetokenize:
       status = FinishDetokenize(prompt, positional, &line);
       if (include_special_tokens) line.detokenize.set_include_special_tokens(true);
+      break;
+    case Command::kNewKey:
+      status = FinishAdmin(positional, line);
       break;
     default:
       if (!positional.empty()) {

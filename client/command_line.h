@@ -8,17 +8,19 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/connection.h"
+#include "client/new_key.h"
 #include "sieve/v1/generation.pb.h"
 
 namespace sieve {
 
 // What the program was asked to do.
 struct CommandLine {
-  enum class Command { kHelp, kGenerate, kChat, kTokenize, kDetokenize, kInfo, kHealth };
+  enum class Command { kHelp, kGenerate, kChat, kTokenize, kDetokenize, kInfo, kHealth, kNewKey };
   Command command = Command::kHelp;
   std::string help;  // kHelp: the text to print
 
-  std::string address;
+  ConnectionOptions connection;
   std::optional<absl::Duration> timeout;
   bool json = false;
   bool stats = false;
@@ -27,12 +29,14 @@ struct CommandLine {
   std::string system;                // kChat: the system message, may be empty
   v1::TokenizeRequest tokenize;      // kTokenize
   v1::DetokenizeRequest detokenize;  // kDetokenize
+  NewKeyOptions new_key;             // kNewKey
 };
 
-// `arguments` are without the program's name. A prompt that is not among them is read from `in` or
-// from the file that they name. INVALID_ARGUMENT with a message for people.
+// `arguments` are without the program's name; `defaults` come from the environment. A prompt that
+// is not among the arguments is read from `in` or from the file that they name. INVALID_ARGUMENT
+// with a message for people.
 absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> arguments,
-                                             const std::string& default_address, std::istream& in);
+                                             const ConnectionOptions& defaults, std::istream& in);
 
 }  // namespace sieve
 

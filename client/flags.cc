@@ -41,6 +41,10 @@ absl::Status ParseFlagValue(absl::string_view text, float* value) {
   return absl::SimpleAtof(text, value) ? absl::OkStatus() : Expected("a number", text);
 }
 
+absl::Status ParseFlagValue(absl::string_view text, double* value) {
+  return absl::SimpleAtod(text, value) ? absl::OkStatus() : Expected("a number", text);
+}
+
 absl::Status ParseFlagValue(absl::string_view text, absl::Duration* value) {
   double seconds;
   if (absl::SimpleAtod(text, &seconds)) {

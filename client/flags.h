@@ -29,6 +29,7 @@ absl::Status ParseFlagValue(absl::string_view text, bool* value);
 absl::Status ParseFlagValue(absl::string_view text, int32_t* value);
 absl::Status ParseFlagValue(absl::string_view text, uint64_t* value);
 absl::Status ParseFlagValue(absl::string_view text, float* value);
+absl::Status ParseFlagValue(absl::string_view text, double* value);
 absl::Status ParseFlagValue(absl::string_view text, absl::Duration* value);
 absl::Status ParseFlagValue(absl::string_view text, LogitBiasFlag* value);
 // Integers between commas, added to those of earlier flags.

@@ -4,28 +4,50 @@
 
 #include <cstdlib>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "client/chat.h"
 #include "client/command_line.h"
+#include "client/connection.h"
 #include "client/exit_code.h"
 #include "client/generate.h"
 #include "client/info.h"
 #include "client/interrupt.h"
+#include "client/new_key.h"
 #include "client/session.h"
 #include "client/tokenize.h"
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 
 namespace sieve {
 namespace {
 
 constexpr char kDefaultAddress[] = "127.0.0.1:50051";
 
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const CommandLine& line,
+                                                           grpc::ChannelArguments arguments = {}) {
+  arguments.SetMaxReceiveMessageSize(-1);
+  return OpenChannel(line.connection, arguments);
+}
+
+// What the environment says.
+ConnectionOptions DefaultConnection() {
+  ConnectionOptions connection;
+  const char* address = std::getenv("SIEVE_ADDRESS");
+  connection.address = address == nullptr ? kDefaultAddress : address;
+  if (const char* key = std::getenv("SIEVE_API_KEY"); key != nullptr) connection.api_key = key;
+  return connection;
+}
+
+ExitCode WrongUsage(const absl::Status& status) {
+  std::cerr << "sieve: " << status.message() << std::endl;
+  return ExitCode::kUsage;
+}
+
 ExitCode Run(const CommandLine& line, const Session& session) {
   switch (line.command) {
     case CommandLine::Command::kHelp:
+    case CommandLine::Command::kNewKey:
       break;  // answered without a session
     case CommandLine::Command::kGenerate:
       return RunGenerate(session, line.generate);
@@ -44,16 +66,19 @@ ExitCode Run(const CommandLine& line, const Session& session) {
 }
 
 ExitCode Main(const std::vector<std::string>& arguments) {
-  const char* address = std::getenv("SIEVE_ADDRESS");
   const absl::StatusOr<CommandLine> line =
-      ParseCommandLine(arguments, address == nullptr ? kDefaultAddress : address, std::cin);
-  if (!line.ok()) {
-    std::cerr << "sieve: " << line.status().message() << std::endl;
-    return ExitCode::kUsage;
-  }
+      ParseCommandLine(arguments, DefaultConnection(), std::cin);
+  if (!line.ok()) return WrongUsage(line.status());
   if (line->command == CommandLine::Command::kHelp) {
     std::cout << line->help;
     return ExitCode::kOk;
+  }
+  if (line->command == CommandLine::Command::kNewKey) {
+    return RunNewKey(line->new_key, line->json, std::cout);
+  }
+  if (ExposesKey(line->connection)) {
+    std::cerr << "sieve: warning: the API key goes over the network in clear; --tls encrypts"
+              << std::endl;
   }
 
   // Only now: until here Ctrl-C ends the program, also while it reads a prompt.
@@ -64,12 +89,10 @@ ExitCode Main(const std::vector<std::string>& arguments) {
   });
   const SignalThread signals(&interrupt);
 
-  grpc::ChannelArguments channel_arguments;
-  channel_arguments.SetMaxReceiveMessageSize(-1);
-  const auto channel = grpc::CreateCustomChannel(line->address, grpc::InsecureChannelCredentials(),
-                                                 channel_arguments);
-  const auto generation = v1::Generation::NewStub(channel);
-  const auto health = grpc::health::v1::Health::NewStub(channel);
+  const absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = MakeChannel(*line);
+  if (!channel.ok()) return WrongUsage(channel.status());
+  const auto generation = v1::Generation::NewStub(*channel);
+  const auto health = grpc::health::v1::Health::NewStub(*channel);
   Session session;
   session.generation = generation.get();
   session.health = health.get();

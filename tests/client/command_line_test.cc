@@ -15,7 +15,10 @@ using Command = CommandLine::Command;
 absl::StatusOr<CommandLine> Parse(std::vector<std::string> arguments,
                                   const std::string& input = "from standard input") {
   std::istringstream in(input);
-  return ParseCommandLine(arguments, "localhost:1", in);
+  ConnectionOptions defaults;
+  defaults.address = "localhost:1";
+  defaults.api_key = "from the environment";
+  return ParseCommandLine(arguments, defaults, in);
 }
 
 void ExpectRefused(std::vector<std::string> arguments, const std::string& part) {
@@ -28,7 +31,7 @@ TEST(CommandLineTest, OnlyWhatWasGivenIsSent) {
   const auto line = Parse({"generate", "Hello"});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_EQ(line->command, Command::kGenerate);
-  EXPECT_EQ(line->address, "localhost:1");
+  EXPECT_EQ(line->connection.address, "localhost:1");
   EXPECT_EQ(line->generate.text().text(), "Hello");
   EXPECT_FALSE(line->generate.text().has_add_special_tokens());
   EXPECT_FALSE(line->generate.text().has_parse_special_tokens());
@@ -118,6 +121,43 @@ TEST(CommandLineTest, InfoAndHealth) {
   EXPECT_EQ(Parse({"info"})->command, Command::kInfo);
   EXPECT_EQ(Parse({"info", "--health"})->command, Command::kHealth);
   ExpectRefused({"info", "x"}, "takes no argument");
+}
+
+TEST(CommandLineTest, EveryCommandThatCallsTakesTheConnection) {
+  for (const char* command : {"generate", "chat", "tokenize", "detokenize", "info"}) {
+    const auto line = Parse({command, "--address=a.test:1", "--tls", "--tls_ca=ca",
+                             "--tls_cert=crt", "--tls_key=key", "--tls_server_name=b.test",
+                             "--api_key_file=file", "--tenant=acme"});
+    ASSERT_TRUE(line.ok()) << command << ": " << line.status();
+    const ConnectionOptions& connection = line->connection;
+    EXPECT_EQ(connection.address, "a.test:1");
+    EXPECT_TRUE(connection.tls);
+    EXPECT_EQ(connection.tls_ca, "ca");
+    EXPECT_EQ(connection.tls_cert, "crt");
+    EXPECT_EQ(connection.tls_key, "key");
+    EXPECT_EQ(connection.server_name, "b.test");
+    EXPECT_EQ(connection.api_key, "from the environment");
+    EXPECT_EQ(connection.api_key_file, "file");
+    EXPECT_EQ(connection.tenant, "acme");
+  }
+  // It would be seen in the list of processes.
+  ExpectRefused({"info", "--api_key=secret"}, "unknown flag --api_key");
+}
+
+TEST(CommandLineTest, NewKeys) {
+  const auto line =
+      Parse({"admin", "new-key", "--tenant=acme", "--weight=2.5", "--note=CI", "--json"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->command, Command::kNewKey);
+  EXPECT_EQ(line->new_key.tenant, "acme");
+  EXPECT_EQ(line->new_key.weight, 2.5);
+  EXPECT_EQ(line->new_key.note, "CI");
+  EXPECT_TRUE(line->json);
+  ExpectRefused({"admin"}, "sieve admin new-key");
+  ExpectRefused({"admin", "old-key", "--tenant=a"}, "sieve admin new-key");
+  ExpectRefused({"admin", "new-key"}, "--tenant NAME is required");
+  ExpectRefused({"admin", "new-key", "--tenant=a", "--weight=0"}, "--weight");
+  ExpectRefused({"admin", "new-key", "--tenant=a", "--address=x"}, "unknown flag --address");
 }
 
 TEST(CommandLineTest, Help) {
