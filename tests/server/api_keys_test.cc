@@ -124,7 +124,7 @@ TEST_F(ApiKeysTest, FilesThatAreRefused) {
   ExpectRefused(File({Entry("a", "a"), Entry("b", "b"), Entry("a", "c")}), "keys[2]: \"sha256\"");
   ExpectRefused(File({Entry("a", "a"), Entry("b", "a", R"(, "weight": 2)")}),
                 "keys[1]: tenant a has weight 2 here and 1 before");
-  ExpectRefused(std::string(100'000, '[') + std::string(100'000, ']'), "not a JSON object");
+  ExpectRefused(std::string(100'000, '[') + std::string(100'000, ']'), "nested deeper");
   ExpectRefused(File({Entry("a", "a")}) + std::string(1 << 20, ' '), "1048576 bytes");
 }
 
