@@ -99,7 +99,10 @@ void EngineCore::CheckReaders(absl::Time now) {
 
 void EngineCore::CheckReader(int64_t group, OpenRequest* open, absl::Time now) {
   if (open->queue->cancelled()) {
-    End(group, absl::CancelledError("the caller cancelled the request"));
+    // A client cancels by itself when the deadline passes, which is not a change of mind.
+    End(group, now < open->request.deadline
+                   ? absl::CancelledError("the caller cancelled the request")
+                   : absl::DeadlineExceededError("the time allowed for the request is over"));
     return;
   }
   const bool behind = !open->queue->HasRoom();

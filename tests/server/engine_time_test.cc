@@ -114,6 +114,24 @@ TEST_F(EngineTimeTest, NoStepStartsAfterTheDeadline) {
   EXPECT_EQ(engine_->stats().active_pages, 0);
 }
 
+TEST_F(EngineTimeTest, CancellingAtTheDeadlineCountsAsExpiry) {
+  Start();
+  GenerationRequest request = Request(10, 100);
+  request.deadline = clock_.Now() + absl::Seconds(3);
+  EventCollector reader(1000);
+  // As gRPC does on the client's side, before the server has looked at its clock.
+  model_.set_hook([&](const Batch&, absl::Span<float>) {
+    clock_.Advance(1);
+    if (clock_.Now() >= request.deadline) reader.queue()->Cancel();
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(engine_->Submit(request, reader.queue()).ok());
+  EXPECT_EQ(reader.ReadAll().code(), absl::StatusCode::kDeadlineExceeded);
+  engine_.reset();
+  EXPECT_THAT(observer_.ends, testing::ElementsAre(std::pair(absl::StatusCode::kDeadlineExceeded,
+                                                             absl::Seconds(3))));
+}
+
 TEST_F(EngineTimeTest, ARequestThatComesTooLateIsAnsweredAtOnce) {
   Start();
   GenerationRequest request = Request(10, 100);
