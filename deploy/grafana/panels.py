@@ -11,6 +11,8 @@ _DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # Colours by Grafana's names, for series that mean the same everywhere.
 OBJECTIVE = "objective"
 GOOD, WARN, BAD = "green", "orange", "red"
+CODE_COLOURS = {"OK": GOOD, "CANCELLED": "blue", "DEADLINE_EXCEEDED": "purple",
+                "INVALID_ARGUMENT": "yellow", "RESOURCE_EXHAUSTED": WARN, "INTERNAL": BAD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +64,28 @@ def _defaults(panel):
     return defaults
 
 
+def _override(series, properties):
+    return {"matcher": {"id": "byName", "options": series},
+            "properties": [{"id": key, "value": value} for key, value in properties.items()]}
+
+
+def _fixed(colour):
+    return {"mode": "fixed", "fixedColor": colour}
+
+
 def _overrides(panel):
-    if all(legend != OBJECTIVE for legend, _ in panel.targets):
-        return []
-    properties = {
-        "color": {"mode": "fixed", "fixedColor": BAD},
-        "custom.fillOpacity": 0,
-        "custom.lineStyle": {"fill": "dash", "dash": [8, 6]},
-        "custom.stacking": {"group": "A", "mode": "none"},
-    }
-    return [{"matcher": {"id": "byName", "options": OBJECTIVE},
-             "properties": [{"id": key, "value": value} for key, value in properties.items()]}]
+    overrides = []
+    legends = {legend for legend, _ in panel.targets}
+    if "{{code}}" in legends:
+        overrides += [_override(code, {"color": _fixed(colour)})
+                      for code, colour in CODE_COLOURS.items()]
+    if OBJECTIVE in legends:
+        overrides.append(_override(OBJECTIVE, {
+            "color": _fixed(BAD),
+            "custom.fillOpacity": 0,
+            "custom.lineStyle": {"fill": "dash", "dash": [8, 6]},
+            "custom.stacking": {"group": "A", "mode": "none"}}))
+    return overrides
 
 
 def _options(panel):
@@ -136,7 +149,6 @@ def _variables():
          "refresh": 1, "hide": 0},
         {"name": "instance", "label": "Server", "type": "query", "datasource": _DATASOURCE,
          "query": {"query": "label_values(sieve_build_info, instance)", "refId": "instance"},
-         "definition": "label_values(sieve_build_info, instance)",
          "multi": True, "includeAll": True, "refresh": 2, "sort": 1, "hide": 0,
          "current": {"text": ["All"], "value": ["$__all"], "selected": True}},
     ]
@@ -149,7 +161,7 @@ def _annotations():
          "datasource": {"type": "grafana", "uid": "-- Grafana --"}},
         {"name": "Alerts", "enable": True, "iconColor": BAD, "datasource": _DATASOURCE,
          "expr": 'ALERTS{alertname=~"Sieve.+", alertstate="firing", instance=~"$instance"}',
-         "step": "15s", "titleFormat": "{{alertname}}", "textFormat": "{{instance}}"},
+         "titleFormat": "{{alertname}}", "textFormat": "{{instance}}"},
     ]
 
 
