@@ -104,7 +104,7 @@ prebuilt_context() {
 }
 
 build() {
-  local arguments=(--build-arg "REVISION=$(revision)") context="$SIEVE_ROOT"
+  local arguments=(--build-arg "VERSION=$(version)" --build-arg "REVISION=$(revision)") context="$SIEVE_ROOT"
   if [[ "$inside" == true ]]; then
     arguments+=(--target runtime)
   else
@@ -132,6 +132,8 @@ build_with_buildah() {
     buildah_command "${common[@]}" --tag "$tag" "$context" &&
     buildah_command rmi --prune >/dev/null
 }
+
+version() { sed -n 's/.*kServerVersion = "\(.*\)";/\1/p' "$SIEVE_ROOT/server/version.h"; }
 
 revision() {
   local commit

@@ -31,6 +31,8 @@ SIEVE_TEST_PACKAGES=(
   clang-format-14 git
   # Images without a daemon and without an image registry.
   buildah mmdebstrap
+  # To check the compose file.
+  docker-compose
   # With promtool. Where systemd runs, installing it starts a service on port 9090 (`systemctl disable --now prometheus`
   # ends that); the tests start one of their own.
   prometheus
