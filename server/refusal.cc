@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "google/rpc/errors.pb.h"
 
 namespace sieve {
@@ -98,13 +99,21 @@ absl::Duration RetryAfter(const absl::Status& status) {
 }
 
 absl::Status BadRequest(const std::vector<FieldViolation>& violations) {
+  // The message stays one that people read, and that fits beside the details in what clients take
+  // as metadata (8 KiB by default).
+  constexpr size_t kMostInMessage = 4;
   google::rpc::BadRequest details;
   std::string message;
   for (const FieldViolation& violation : violations) {
+    if (details.field_violations_size() < kMostInMessage) {
+      message += (message.empty() ? "" : "; ") + violation.description;
+    }
     google::rpc::BadRequest::FieldViolation* out = details.add_field_violations();
     out->set_field(violation.field);
     out->set_description(violation.description);
-    message += (message.empty() ? "" : "; ") + violation.description;
+  }
+  if (violations.size() > kMostInMessage) {
+    absl::StrAppend(&message, "; and ", violations.size() - kMostInMessage, " more");
   }
   absl::Status status = absl::InvalidArgumentError(message);
   SetPayload(details, &status);

@@ -39,7 +39,8 @@ RefusalReason ReasonOf(const absl::Status& status);
 // When to try again; infinite when the status does not say.
 absl::Duration RetryAfter(const absl::Status& status);
 
-// INVALID_ARGUMENT with google.rpc.BadRequest, one violation for each field.
+// INVALID_ARGUMENT with google.rpc.BadRequest, one violation for each field. The message tells the
+// first few of them.
 struct FieldViolation {
   std::string field;        // by its path: "sampling.top_p", "stop.stop_texts[3]"
   std::string description;  // "sampling.top_p is 2; expected a number in (0, 1]"

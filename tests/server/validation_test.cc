@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/refusal.h"
 #include "tests/server/test_tokenizer.h"
 
 namespace sieve {
@@ -43,15 +44,22 @@ class ValidationTest : public testing::Test {
     return request;
   }
 
-  // `request` is refused with a message that names `field` and holds each of `parts`.
+  // `request` is refused for `field` alone, with a message that holds each of `parts`.
   void ExpectRefused(const v1::GenerateRequest& request, const std::string& field,
                      const std::vector<std::string>& parts = {}) const {
     const absl::Status status = Validate(request).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
-    EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(field), HasSubstr("expected")));
+    EXPECT_THAT(FieldsOf(status), ElementsAre(field)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("expected"));
     for (const std::string& part : parts) {
       EXPECT_THAT(std::string(status.message()), HasSubstr(part));
     }
+  }
+
+  static std::vector<std::string> FieldsOf(const absl::Status& status) {
+    std::vector<std::string> fields;
+    for (const FieldViolation& violation : ViolationsOf(status)) fields.push_back(violation.field);
+    return fields;
   }
 
   void ExpectAccepted(const v1::GenerateRequest& request) const {
@@ -147,7 +155,7 @@ TEST_F(ValidationTest, EmptyPrompts) {
   request.mutable_text()->clear_text();
   ExpectRefused(request, "text.text", {"empty"});
   request.mutable_token_ids();
-  ExpectRefused(request, "prompt", {"no tokens"});
+  ExpectRefused(request, "token_ids.ids", {"no tokens"});
   request.mutable_chat();
   ExpectRefused(request, "chat.messages", {"empty"});
 }
@@ -171,22 +179,88 @@ TEST_F(ValidationTest, PromptMustLeaveRoomInTheContext) {
   EXPECT_EQ(longest.max_tokens, 1);
   EXPECT_TRUE(longest.max_tokens_is_context);
   request.mutable_text()->set_text(std::string(kContext - 1, 'x'));
-  ExpectRefused(request, "prompt", {"1000 tokens", "at most 999"});
+  ExpectRefused(request, "text.text", {"the prompt has 1000 tokens", "at most 999"});
 
   request.mutable_token_ids()->mutable_ids()->Resize(kContext - 1, 1);
   ExpectAccepted(request);
   request.mutable_token_ids()->add_ids(1);
-  ExpectRefused(request, "prompt", {"1000 tokens", "at most 999"});
+  ExpectRefused(request, "token_ids.ids", {"the prompt has 1000 tokens", "at most 999"});
 }
 
 TEST_F(ValidationTest, HugePromptIsRefusedByItsBytes) {
   v1::GenerateRequest request = Request();
   request.mutable_text()->set_text(std::string(kContext * kTestLongestToken, 'x'));
-  ExpectRefused(request, "prompt", {"at least 1000 tokens", "at most 999"});
+  ExpectRefused(request, "text.text", {"at least 1000 tokens", "at most 999"});
   for (int i = 0; i < kContext; ++i) {
     request.mutable_chat()->add_messages()->set_role(v1::ChatMessage::ROLE_USER);
   }
-  ExpectRefused(request, "prompt", {"at least 1000 tokens", "at most 999"});
+  ExpectRefused(request, "chat.messages", {"at least 1000 tokens", "at most 999"});
+}
+
+TEST_F(ValidationTest, ThePromptsOwnLimit) {
+  limits_.max_prompt_tokens = 10;
+  v1::GenerateRequest request = Request();
+  request.mutable_text()->set_text(std::string(9, 'x'));
+  ExpectAccepted(request);
+  request.mutable_text()->set_text(std::string(10, 'x'));
+  ExpectRefused(request, "text.text", {"11 tokens", "at most 10", "limit"});
+  request.mutable_text()->set_text(std::string(11 * kTestLongestToken, 'x'));
+  ExpectRefused(request, "text.text", {"at least 11 tokens", "at most 10"});
+  request.mutable_token_ids()->mutable_ids()->Resize(11, 1);
+  ExpectRefused(request, "token_ids.ids", {"11 tokens", "at most 10"});
+  limits_.max_prompt_tokens = kContext;  // the context is less
+  request.mutable_token_ids()->mutable_ids()->Resize(kContext, 1);
+  ExpectRefused(request, "token_ids.ids", {"at most 999", "context"});
+}
+
+TEST_F(ValidationTest, EveryFieldThatIsWrongIsNamed) {
+  v1::GenerateRequest request = Request();
+  request.set_request_id("");
+  request.mutable_timeout()->set_seconds(-1);
+  request.set_num_samples(0);
+  request.set_logprobs(-1);
+  request.set_priority(101);
+  request.mutable_sampling()->set_temperature(-1);
+  request.mutable_sampling()->set_top_p(kNan);
+  request.mutable_sampling()->add_logit_bias()->set_token_id(-5);
+  request.mutable_stop()->set_max_tokens(0);
+  request.mutable_stop()->set_min_tokens(-1);
+  request.mutable_stop()->add_stop_texts("good");
+  request.mutable_stop()->add_stop_texts("");
+  request.mutable_stop()->add_stop_token_ids(-1);
+  request.mutable_text()->set_text("\xff");
+  const absl::Status status = Validate(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(FieldsOf(status),
+              testing::UnorderedElementsAre("request_id", "timeout", "num_samples", "logprobs",
+                                            "priority", "sampling.temperature", "sampling.top_p",
+                                            "sampling.logit_bias[0].token_id", "stop.max_tokens",
+                                            "stop.min_tokens", "stop.stop_texts[1]",
+                                            "stop.stop_token_ids[0]", "text.text"));
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("request_id"), HasSubstr("9 more")));
+  EXPECT_LT(status.message().size(), 1000);
+}
+
+TEST_F(ValidationTest, WhatIsWrongIsListedUpToABound) {
+  v1::GenerateRequest request = Request();
+  for (int i = 0; i < limits_.max_logit_bias_entries; ++i) {
+    v1::LogitBias* bias = request.mutable_sampling()->add_logit_bias();
+    bias->set_token_id(kMinInt32);
+    bias->set_bias(kNan);
+  }
+  request.mutable_token_ids()->mutable_ids()->Resize(500, kMinInt32);
+  for (int i = 0; i < 500; ++i) request.mutable_chat()->add_messages();
+  const absl::Status status = Validate(request).status();
+  EXPECT_EQ(ViolationsOf(status).size(), FieldChecks::kMaxViolations);
+}
+
+TEST_F(ValidationTest, NothingIsTokenizedForARequestThatIsWrongAnyway) {
+  v1::GenerateRequest request = Request();
+  request.mutable_chat()->add_messages()->set_role(v1::ChatMessage::ROLE_USER);
+  request.set_num_samples(0);
+  // Without a chat format the chat would be refused with another code when it is tokenized.
+  EXPECT_EQ(Validator(nullptr).Generate(request, arrival_, absl::InfiniteFuture()).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(ValidationTest, LongPromptOfLongTokensIsAccepted) {
