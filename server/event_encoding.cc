@@ -1,15 +1,9 @@
 #include "server/event_encoding.h"
 
-#include "absl/time/time.h"
+#include "server/duration_encoding.h"
 
 namespace sieve {
 namespace {
-
-void EncodeDuration(absl::Duration duration, google::protobuf::Duration* out) {
-  absl::Duration rest;
-  out->set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &rest));
-  out->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
-}
 
 void EncodeLogprob(const EventContext& context, const TokenLogprob& logprob,
                    v1::TokenLogprob* out) {
@@ -62,6 +56,23 @@ void EncodeEvent(const FinishedEvent& event, v1::Finished* out) {
   EncodeDuration(event.prefill, timings->mutable_prefill());
   EncodeDuration(event.time_to_first_token, timings->mutable_time_to_first_token());
   EncodeDuration(event.decode, timings->mutable_decode());
+  v1::CacheUse* cache = out->mutable_cache();
+  cache->set_peak_bytes(event.peak_cache_bytes);
+  cache->set_page_seconds(event.page_seconds);
+}
+
+v1::EstimateCostResponse EncodeCost(const GenerationRequest& request, const CostEstimate& cost) {
+  v1::EstimateCostResponse out;
+  out.set_prompt_tokens(static_cast<int32_t>(request.prompt.size()));
+  out.set_cached_prompt_tokens(static_cast<int32_t>(cost.cached_prompt_tokens));
+  out.set_max_generated_tokens(int64_t{request.num_samples} * request.max_tokens);
+  out.set_prompt_cache_bytes(cost.prompt_cache_bytes);
+  out.set_peak_cache_bytes(cost.peak_cache_bytes);
+  if (cost.time_to_first_token.has_value()) {
+    EncodeDuration(*cost.time_to_first_token, out.mutable_time_to_first_token());
+  }
+  out.set_refusal(std::string(cost.refusal.message()));
+  return out;
 }
 
 template <typename Message>

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "model/tokenizer/tokenizer.h"
+#include "server/engine.h"
 #include "server/generation.h"
 #include "sieve/v1/generation.pb.h"
 
@@ -24,6 +25,8 @@ void EncodeEvent(const FinishedEvent& event, v1::Finished* out);
 // Delta and Sample have the same fields for output; this adds the event's to those of `out`.
 template <typename Message>
 void AppendOutput(const EventContext& context, const DeltaEvent& event, Message* out);
+
+v1::EstimateCostResponse EncodeCost(const GenerationRequest& request, const CostEstimate& cost);
 
 // A token's own bytes; empty for an id that the tokenizer does not know (padding rows of the
 // model's head).

@@ -1,125 +1,251 @@
 #include "server/generation_service.h"
 
+#include <algorithm>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "absl/time/time.h"
+#include "server/event_encoding.h"
 #include "server/message_buffer.h"
 #include "server/model_encoding.h"
-#include "server/reactors.h"
+#include "server/refusal.h"
 #include "server/status_mapping.h"
 
 namespace sieve {
 namespace {
 
-absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
-  const std::chrono::system_clock::time_point deadline = context.deadline();
+// When to try again where nothing is known of how long it takes.
+constexpr absl::Duration kRetryAfter = absl::Seconds(1);
+
+// Half the cores: the engine computes meanwhile.
+int NumReaders() { return std::clamp<int>(std::thread::hardware_concurrency() / 2, 1, 8); }
+
+absl::Time DeadlineOf(const grpc::CallbackServerContext& call) {
+  const std::chrono::system_clock::time_point deadline = call.deadline();
   return deadline == std::chrono::system_clock::time_point::max() ? absl::InfiniteFuture()
                                                                   : absl::FromChrono(deadline);
 }
 
-// Ends a unary call at once.
+// Ends a unary call whose reactor is `reactor`.
 template <typename Message>
-grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* call,
+                                 grpc::ServerUnaryReactor* reactor,
                                  const absl::StatusOr<Message>& message,
                                  grpc::ByteBuffer* response) {
   if (message.ok()) *response = SerializeMessage(*message);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(message.status()));
+  reactor->Finish(EndOfCall(call, message.status()));
   return reactor;
+}
+
+// A request that was parsed and is not valid: what its sender did wrong.
+absl::Status Invalid(const absl::Status& status) {
+  return Refusal(status, RefusalReason::kInvalid);
+}
+
+absl::StatusOr<GenerationRequest> ReadRequest(const RequestValidator& validator,
+                                              const grpc::ByteBuffer& request, const Caller& caller,
+                                              absl::Time arrival, absl::Time deadline) {
+  if (absl::Now() >= deadline) {
+    return absl::DeadlineExceededError("the call's deadline passed before its request was read");
+  }
+  const auto message = ParseMessage<v1::GenerateRequest>(request);
+  if (!message.ok()) return Invalid(message.status());
+  absl::StatusOr<GenerationRequest> read = validator.Generate(*message, arrival, deadline);
+  if (!read.ok()) return Invalid(read.status());
+  read->tenant = caller.tenant;
+  read->tenant_weight = caller.weight;
+  read->traceparent = caller.traceparent;
+  return read;
 }
 
 }  // namespace
 
-GenerationService::GenerationService(const ServiceParts& parts)
-    : parts_(parts),
-      validator_(parts.model->limits, parts.model->config.name, parts.model->config.vocabulary_size,
-                 parts.tokenizer, parts.chat_format) {}
+GenerationService::GenerationService(ServiceConfig config)
+    : config_(std::move(config)),
+      open_calls_(config_.max_open_calls),
+      stall_watch_(config_.stalled_reader_timeout),
+      readers_(NumReaders()),
+      estimators_(1) {}
+
+void GenerationService::Serve(const ServiceParts& parts) {
+  loaded_.reset(new Backend{parts, RequestValidator(parts.model->limits, parts.model->config.name,
+                                                    parts.model->config.vocabulary_size,
+                                                    parts.tokenizer, parts.chat_format)});
+  backend_.store(loaded_.get(), std::memory_order_release);
+}
+
+template <typename Reactor>
+void GenerationService::StartLater(std::shared_ptr<Reactor> reactor, Admitted admitted,
+                                   const grpc::CallbackServerContext& call,
+                                   const grpc::ByteBuffer& request) {
+  readers_.Add([this, reactor = std::move(reactor), caller = std::move(admitted.caller),
+                backend = admitted.backend, request, arrival = absl::Now(),
+                deadline = DeadlineOf(call)] {
+    if (reactor->cancelled()) return;
+    CountRefused(
+        reactor->Start(ReadRequest(backend->validator, request, caller, arrival, deadline)));
+  });
+}
+
+template <typename Make>
+grpc::ServerUnaryReactor* GenerationService::AnswerLater(WorkerPool* pool,
+                                                         grpc::CallbackServerContext* call,
+                                                         const grpc::ByteBuffer& request,
+                                                         grpc::ByteBuffer* response, Make make) {
+  absl::StatusOr<Admitted> admitted = Admit(*call);
+  using Response = decltype(make(*admitted, request));
+  grpc::ServerUnaryReactor* const reactor = call->DefaultReactor();
+  if (!admitted.ok()) return Answer(call, reactor, Response(admitted.status()), response);
+  // The call lives until it is answered.
+  pool->Add([call, reactor, request, response, make, admitted = *std::move(admitted)] {
+    Answer(call, reactor, make(admitted, request), response);
+  });
+  return reactor;
+}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::Generate(
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  absl::StatusOr<GenerationRequest> read = ReadRequest(*context, *request);
-  if (!read.ok()) {
-    CountRefused(read.status());
-    return new RefusedStream(read.status());
-  }
-  auto* reactor =
-      new GenerateReactor(parts_.engine, &open_calls_, ContextOf(*read));  // deletes itself
-  CountRefused(reactor->Submit(*std::move(read)));
-  return reactor;
+    grpc::CallbackServerContext* call, const grpc::ByteBuffer* request) {
+  absl::StatusOr<Admitted> admitted = AdmitGeneration(*call);
+  if (!admitted.ok()) return new RefusedStream(call, admitted.status());  // deletes itself
+  const ServiceParts& parts = admitted->backend->parts;
+  const auto reactor =
+      GenerateReactor::Create({call, std::move(admitted->open), parts.engine, parts.tokenizer});
+  stall_watch_.Add(reactor);
+  StartLater(reactor, *std::move(admitted), *call, *request);
+  return reactor.get();
 }
 
-grpc::ServerUnaryReactor* GenerationService::GenerateOnce(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* GenerationService::GenerateOnce(grpc::CallbackServerContext* call,
                                                           const grpc::ByteBuffer* request,
                                                           grpc::ByteBuffer* response) {
-  absl::StatusOr<GenerationRequest> read = ReadRequest(*context, *request);
-  if (!read.ok()) {
-    CountRefused(read.status());
-    return Answer<v1::GenerateResponse>(context, read.status(), response);
+  absl::StatusOr<Admitted> admitted = AdmitGeneration(*call);
+  if (!admitted.ok()) {
+    return Answer<v1::GenerateResponse>(call, call->DefaultReactor(), admitted.status(), response);
   }
-  auto* reactor = new GenerateOnceReactor(parts_.engine, &open_calls_, ContextOf(*read), response);
-  CountRefused(reactor->Submit(*std::move(read)));
-  return reactor;
+  const ServiceParts& parts = admitted->backend->parts;
+  const auto reactor = GenerateOnceReactor::Create(
+      {call, std::move(admitted->open), parts.engine, parts.tokenizer}, response);
+  StartLater(reactor, *std::move(admitted), *call, *request);
+  return reactor.get();
 }
 
-grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* GenerationService::EstimateCost(grpc::CallbackServerContext* call,
+                                                          const grpc::ByteBuffer* request,
+                                                          grpc::ByteBuffer* response) {
+  const auto estimate =
+      [arrival = absl::Now(), deadline = DeadlineOf(*call)](
+          const Admitted& admitted,
+          const grpc::ByteBuffer& message) -> absl::StatusOr<v1::EstimateCostResponse> {
+    const Backend& backend = *admitted.backend;
+    const absl::StatusOr<GenerationRequest> read =
+        ReadRequest(backend.validator, message, admitted.caller, arrival, deadline);
+    if (!read.ok()) return read.status();
+    const absl::StatusOr<CostEstimate> cost = backend.parts.engine->EstimateCost(*read);
+    if (!cost.ok()) return cost.status();
+    return EncodeCost(*read, *cost);
+  };
+  return AnswerLater(&estimators_, call, *request, response, estimate);
+}
+
+grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* call,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
-  const auto tokenize = [&]() -> absl::StatusOr<v1::TokenizeResponse> {
-    const auto message = ParseMessage<v1::TokenizeRequest>(*request);
-    if (!message.ok()) return message.status();
-    const absl::StatusOr<std::vector<int32_t>> ids = validator_.Tokenize(*message);
-    if (!ids.ok()) return ids.status();
+  const auto tokenize =
+      [](const Admitted& admitted,
+         const grpc::ByteBuffer& message) -> absl::StatusOr<v1::TokenizeResponse> {
+    const auto input = ParseMessage<v1::TokenizeRequest>(message);
+    if (!input.ok()) return Invalid(input.status());
+    const absl::StatusOr<std::vector<int32_t>> ids = admitted.backend->validator.Tokenize(*input);
+    if (!ids.ok()) return Invalid(ids.status());
     v1::TokenizeResponse out;
     out.mutable_token_ids()->Add(ids->begin(), ids->end());
-    for (const int32_t id : *ids) out.add_tokens(TokenBytesOf(*parts_.tokenizer, id));
+    for (const int32_t id : *ids) {
+      out.add_tokens(TokenBytesOf(*admitted.backend->parts.tokenizer, id));
+    }
     return out;
   };
-  return Answer(context, tokenize(), response);
+  return AnswerLater(&readers_, call, *request, response, tokenize);
 }
 
-grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* call,
                                                         const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* response) {
-  const auto detokenize = [&]() -> absl::StatusOr<v1::DetokenizeResponse> {
-    const auto message = ParseMessage<v1::DetokenizeRequest>(*request);
-    if (!message.ok()) return message.status();
-    absl::StatusOr<std::string> text = validator_.Detokenize(*message);
-    if (!text.ok()) return text.status();
+  const auto detokenize =
+      [](const Admitted& admitted,
+         const grpc::ByteBuffer& message) -> absl::StatusOr<v1::DetokenizeResponse> {
+    const auto input = ParseMessage<v1::DetokenizeRequest>(message);
+    if (!input.ok()) return Invalid(input.status());
+    absl::StatusOr<std::string> text = admitted.backend->validator.Detokenize(*input);
+    if (!text.ok()) return Invalid(text.status());
     v1::DetokenizeResponse out;
     out.set_text(*std::move(text));
     return out;
   };
-  return Answer(context, detokenize(), response);
+  return AnswerLater(&readers_, call, *request, response, detokenize);
 }
 
-grpc::ServerUnaryReactor* GenerationService::GetModel(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* GenerationService::GetModel(grpc::CallbackServerContext* call,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
   const auto get_model = [&]() -> absl::StatusOr<v1::GetModelResponse> {
+    const absl::StatusOr<Caller> caller = ReadCaller(config_.callers, call->client_metadata());
+    if (!caller.ok()) return caller.status();
+    const absl::StatusOr<const Backend*> backend = LoadedBackend();
+    if (!backend.ok()) return backend.status();
     const auto message = ParseMessage<v1::GetModelRequest>(*request);
-    if (!message.ok()) return message.status();
-    return EncodeModel(*parts_.model, parts_.engine->stats());
+    if (!message.ok()) return Invalid(message.status());
+    return EncodeModel(*(*backend)->parts.model, (*backend)->parts.engine->stats());
   };
-  return Answer(context, get_model(), response);
+  return Answer(call, call->DefaultReactor(), get_model(), response);
 }
 
-absl::StatusOr<GenerationRequest> GenerationService::ReadRequest(
-    const grpc::CallbackServerContext& context, const grpc::ByteBuffer& request) const {
-  const absl::Time arrival = absl::Now();
-  const auto message = ParseMessage<v1::GenerateRequest>(request);
-  if (!message.ok()) return message.status();
-  return validator_.Generate(*message, arrival, DeadlineOf(context));
+absl::StatusOr<const GenerationService::Backend*> GenerationService::LoadedBackend() const {
+  const Backend* const backend = backend_.load(std::memory_order_acquire);
+  if (backend != nullptr) return backend;
+  return Refusal(absl::UnavailableError("the model is being loaded"), RefusalReason::kLoading,
+                 kRetryAfter);
 }
 
-EventContext GenerationService::ContextOf(const GenerationRequest& request) const {
-  return {request.id, request.sampling.seed, parts_.tokenizer};
+absl::StatusOr<GenerationService::Admitted> GenerationService::Admit(
+    const grpc::CallbackServerContext& call) {
+  Admitted admitted;
+  absl::StatusOr<Caller> caller = ReadCaller(config_.callers, call.client_metadata());
+  if (!caller.ok()) return caller.status();
+  admitted.caller = *std::move(caller);
+  const absl::StatusOr<const Backend*> backend = LoadedBackend();
+  if (!backend.ok()) return backend.status();
+  admitted.backend = *backend;
+  if (draining_.load()) {
+    return Refusal(absl::UnavailableError("the server is shutting down"), RefusalReason::kDraining,
+                   kRetryAfter);
+  }
+  admitted.open = open_calls_.Open();
+  if (admitted.open == nullptr) {
+    return Refusal(absl::ResourceExhaustedError(
+                       absl::StrCat("as many calls are open as may be: ", open_calls_.limit())),
+                   RefusalReason::kQueueFull, kRetryAfter);
+  }
+  return admitted;
+}
+
+absl::StatusOr<GenerationService::Admitted> GenerationService::AdmitGeneration(
+    const grpc::CallbackServerContext& call) {
+  absl::StatusOr<Admitted> admitted = Admit(call);
+  absl::Status status = admitted.status();
+  if (status.ok()) {
+    const Caller& caller = admitted->caller;
+    status = admitted->backend->parts.engine->CheckAdmission(caller.tenant, caller.weight);
+  }
+  CountRefused(status);
+  if (!status.ok()) return status;
+  return admitted;
 }
 
 void GenerationService::CountRefused(const absl::Status& status) const {
-  if (!status.ok() && parts_.on_refused) parts_.on_refused(status);
+  if (!status.ok() && config_.on_refused) config_.on_refused(status);
 }
 
 }  // namespace sieve

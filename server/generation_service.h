@@ -1,7 +1,10 @@
 #ifndef SIEVE_SERVER_GENERATION_SERVICE_H_
 #define SIEVE_SERVER_GENERATION_SERVICE_H_
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -9,14 +12,29 @@
 #include "grpcpp/grpcpp.h"
 #include "model/chat/chat_format.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/caller.h"
 #include "server/engine.h"
-#include "server/event_encoding.h"
 #include "server/model_info.h"
 #include "server/open_calls.h"
+#include "server/reactors.h"
+#include "server/stall_watch.h"
 #include "server/validation.h"
+#include "server/worker_pool.h"
 #include "sieve/v1/generation.grpc.pb.h"
 
 namespace sieve {
+
+// What the service needs before there is a model.
+struct ServiceConfig {
+  CallerRules callers;
+  // Calls that are open at a time, whatever they do: read, wait, run, or wait for their client.
+  int64_t max_open_calls = 4096;
+  // A client that takes nothing of its stream for so long is given up.
+  absl::Duration stalled_reader_timeout = absl::Seconds(30);
+  // Told of each generation that never reached the engine's queue; may be empty. Called from many
+  // threads.
+  std::function<void(const absl::Status&)> on_refused;
+};
 
 // What the service works with; everything is borrowed.
 struct ServiceParts {
@@ -24,51 +42,88 @@ struct ServiceParts {
   const Tokenizer* tokenizer = nullptr;
   const ChatFormat* chat_format = nullptr;  // null: chat is refused
   const ModelInfo* model = nullptr;
-  // Told of each generation that never reached the engine's queue; may be empty. Called from many
-  // threads.
-  std::function<void(const absl::Status&)> on_refused;
 };
 
 // All methods of sieve.v1.Generation, as raw callbacks: see message_buffer.h for why.
 using RawGenerationService = v1::Generation::WithRawCallbackMethod_Generate<
     v1::Generation::WithRawCallbackMethod_GenerateOnce<
-        v1::Generation::WithRawCallbackMethod_Tokenize<
-            v1::Generation::WithRawCallbackMethod_Detokenize<
-                v1::Generation::WithRawCallbackMethod_GetModel<v1::Generation::Service>>>>>;
+        v1::Generation::WithRawCallbackMethod_EstimateCost<
+            v1::Generation::WithRawCallbackMethod_Tokenize<
+                v1::Generation::WithRawCallbackMethod_Detokenize<
+                    v1::Generation::WithRawCallbackMethod_GetModel<v1::Generation::Service>>>>>>;
 
-// The public API. Requests are checked and tokenized on gRPC's threads; the engine gets what is
-// left.
+// The public API. A call's way: who calls; whether there is room; then, on threads for it, its
+// message is parsed, checked and tokenized; the engine gets what is left. What is refused is
+// answered as early as that, on gRPC's threads.
 class GenerationService final : public RawGenerationService {
  public:
-  explicit GenerationService(const ServiceParts& parts);
+  explicit GenerationService(ServiceConfig config);
 
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
-                                                       const grpc::ByteBuffer* request) override;
-  grpc::ServerUnaryReactor* GenerateOnce(grpc::CallbackServerContext* context,
-                                         const grpc::ByteBuffer* request,
-                                         grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
-                                     const grpc::ByteBuffer* request,
-                                     grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
-                                       const grpc::ByteBuffer* request,
-                                       grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
-                                     const grpc::ByteBuffer* request,
-                                     grpc::ByteBuffer* response) override;
+  // Serves from now on; until then every method is answered UNAVAILABLE. Once.
+  void Serve(const ServiceParts& parts);
 
-  // Waits until no generation is open, or for `timeout`; whether none is.
+  // From now on every method but GetModel is answered UNAVAILABLE; calls that are open go on.
+  void Drain() { draining_.store(true); }
+
+  // Waits until no call is open, or for `timeout`; whether none is.
   bool AwaitIdle(absl::Duration timeout) { return open_calls_.AwaitNone(timeout); }
 
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* call,
+                                                       const grpc::ByteBuffer* request) override;
+  grpc::ServerUnaryReactor* GenerateOnce(grpc::CallbackServerContext* call,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* EstimateCost(grpc::CallbackServerContext* call,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* call,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* call,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* call,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
+
  private:
-  absl::StatusOr<GenerationRequest> ReadRequest(const grpc::CallbackServerContext& context,
-                                                const grpc::ByteBuffer& request) const;
-  EventContext ContextOf(const GenerationRequest& request) const;
+  // What works once the model is loaded.
+  struct Backend {
+    ServiceParts parts;
+    RequestValidator validator;
+  };
+  // A call that may go on.
+  struct Admitted {
+    Caller caller;
+    const Backend* backend = nullptr;
+    std::shared_ptr<const OpenCalls::Call> open;
+  };
+
+  absl::StatusOr<const Backend*> LoadedBackend() const;
+  absl::StatusOr<Admitted> Admit(const grpc::CallbackServerContext& call);
+  // Also asks whether the engine has room.
+  absl::StatusOr<Admitted> AdmitGeneration(const grpc::CallbackServerContext& call);
+
+  // Reads the request and starts the reactor with it, on a thread of the readers.
+  template <typename Reactor>
+  void StartLater(std::shared_ptr<Reactor> reactor, Admitted admitted,
+                  const grpc::CallbackServerContext& call, const grpc::ByteBuffer& request);
+  // Answers a call with what `make` makes of its request, on a thread of `pool`.
+  template <typename Make>
+  grpc::ServerUnaryReactor* AnswerLater(WorkerPool* pool, grpc::CallbackServerContext* call,
+                                        const grpc::ByteBuffer& request, grpc::ByteBuffer* response,
+                                        Make make);
   void CountRefused(const absl::Status& status) const;
 
-  const ServiceParts parts_;
-  const RequestValidator validator_;
+  const ServiceConfig config_;
+  std::unique_ptr<const Backend> loaded_;
+  std::atomic<const Backend*> backend_{nullptr};  // of loaded_, when that is complete
+  std::atomic<bool> draining_{false};
   OpenCalls open_calls_;
+  StallWatch stall_watch_;
+  // Last: their threads use all of the above.
+  WorkerPool readers_;
+  WorkerPool estimators_;  // which wait for the engine
 };
 
 }  // namespace sieve

@@ -14,13 +14,18 @@ namespace sieve {
 
 struct GrpcServerOptions {
   ListenAddress address;
-  std::shared_ptr<grpc::ServerCredentials> credentials;  // null: neither encryption nor identity
-  int32_t max_request_bytes = 0;       // longer messages are answered RESOURCE_EXHAUSTED
-  AuthorizeCall authorize_reflection;  // empty: for everybody
+  // Null: neither encryption nor identity.
+  std::shared_ptr<grpc::ServerCredentials> credentials = nullptr;
+  int32_t max_request_bytes = 4 << 20;           // longer messages are answered RESOURCE_EXHAUSTED
+  AuthorizeCall authorize_reflection = nullptr;  // empty: for everybody
+  int32_t max_streams_per_connection = 1024;
+  // For what is received on all connections together and not yet handed to a call; not less than
+  // four of the largest messages are.
+  int64_t receive_bytes = int64_t{256} << 20;
 };
 
-// A listening gRPC server with one service, the standard health service (SERVING for "" and
-// "sieve.v1.Generation", for everybody) and reflection.
+// A listening gRPC server with one service, the standard health service (for "" and
+// "sieve.v1.Generation", open to everybody) and reflection.
 class GrpcServer {
  public:
   // `service` is borrowed. UNAVAILABLE when the address cannot be listened on, such as when another
@@ -31,8 +36,8 @@ class GrpcServer {
 
   int port() const { return port_; }
 
-  // Health checks say NOT_SERVING from now on.
-  void SetNotServing();
+  // What health checks say; NOT_SERVING at first. Those that watch are told.
+  void SetServing(bool serving);
 
   // Refuses new calls and waits for those that are open; after `grace` they are cancelled.
   void Shutdown(absl::Duration grace);

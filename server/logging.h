@@ -18,7 +18,7 @@ struct LogConfig {
 };
 
 // Sends the whole process's log to stderr, what gRPC and protobuf say included, through an
-// AsyncLog. INVALID_ARGUMENT for a level that is not one. Once, before there are other threads.
+// AsyncLog. INVALID_ARGUMENT for a level that is not one. Once, before other threads log.
 absl::Status SetUpLogging(const LogConfig& config);
 
 // Of that log. Null and zero before it is set up.

@@ -8,11 +8,13 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
@@ -22,10 +24,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/caller.h"
 #include "server/log_format.h"
 #include "server/logging.h"
 #include "server/server.h"
 #include "server/server_config.h"
+#include "server/stop_signals.h"
 #include "spdlog/spdlog.h"
 
 ABSL_FLAG(std::string, model, "",
@@ -53,6 +57,33 @@ ABSL_FLAG(int32_t, max_queued_requests, sieve::Limits().max_queued_requests,
 ABSL_FLAG(int32_t, default_max_tokens, sieve::Limits().default_max_tokens,
           "Tokens to generate when a request does not say.");
 ABSL_FLAG(int32_t, max_samples, sieve::Limits().max_samples, "Most samples of one request.");
+ABSL_FLAG(int32_t, max_prompt_tokens, 0, "Longest prompt; 0: what the context allows.");
+ABSL_FLAG(int64_t, max_queued_prompt_tokens, 0,
+          "Prompt tokens of all requests that wait; 0: no limit but --max_queued_requests.");
+ABSL_FLAG(int64_t, max_request_cache_mb, 0,
+          "MiB of key/value cache that one request may need; 0: the whole cache.");
+ABSL_FLAG(int32_t, max_stop_texts, sieve::Limits().max_stop_texts, "Most stop texts.");
+ABSL_FLAG(int32_t, max_stop_text_bytes, sieve::Limits().max_stop_text_bytes,
+          "Longest stop text, in bytes.");
+ABSL_FLAG(int32_t, max_logit_bias, sieve::Limits().max_logit_bias_entries,
+          "Most entries of a logit bias.");
+ABSL_FLAG(int32_t, max_logprobs, sieve::Limits().max_logprobs,
+          "Most alternatives with log-probabilities for each token.");
+ABSL_FLAG(int32_t, max_message_bytes, sieve::Limits().max_request_bytes,
+          "Largest message of a client; larger ones are answered RESOURCE_EXHAUSTED.");
+ABSL_FLAG(int32_t, max_streams_per_connection, sieve::Limits().max_streams_per_connection,
+          "Calls that one connection may have open.");
+ABSL_FLAG(absl::Duration, stalled_reader_timeout, sieve::Limits().stalled_reader_timeout,
+          "A client that takes nothing of its stream for so long is given up.");
+ABSL_FLAG(bool, refuse_late, false,
+          "Refuse requests whose first token, by the measured rates, would come after their "
+          "deadline.");
+ABSL_FLAG(absl::Duration, drain_grace, absl::Seconds(30),
+          "At SIGTERM or SIGINT, how long running streams may go on; a second signal stops at "
+          "once.");
+ABSL_FLAG(std::string, tenant_weights, "",
+          "Shares of tenants that name themselves with x-sieve-tenant, as NAME=WEIGHT,...; those "
+          "that are not listed have 1.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warn, error or off.");
 ABSL_FLAG(std::string, log_format, "text", "text, or json: one object a line.");
 ABSL_FLAG(bool, log_requests, true,
@@ -64,10 +95,10 @@ namespace {
 constexpr int kExitError = 1;
 constexpr int kExitBadFlags = 2;
 constexpr int64_t kMany = 1 << 30;
-// For streams to deliver what they have when the server is stopped.
-constexpr absl::Duration kStopGrace = absl::Seconds(5);
 // For the last lines of the log, when what they are written to is slow.
 constexpr absl::Duration kFlushTimeout = absl::Seconds(2);
+// Open calls beside those that wait and run: being read, or with a client that has not taken all.
+constexpr int64_t kCallsAside = 1024;
 
 // The flag library ends the process itself, with status 1 for a wrong flag and for --help alike.
 bool parsing_flags = false;
@@ -99,6 +130,15 @@ absl::Status CheckFlag(absl::string_view name, int64_t value, int64_t low, int64
   if (value >= low && value <= high) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("--", name, " is ", value, "; expected ", low, " to ", high));
+}
+
+absl::Status CheckDuration(absl::string_view name, absl::Duration value, absl::Duration least) {
+  // Of years, clocks and timers know no end.
+  constexpr absl::Duration kMost = absl::Hours(24 * 365);
+  if (value >= least && value <= kMost) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--", name, " is ", absl::FormatDuration(value),
+                                                 "; expected ", absl::FormatDuration(least),
+                                                 " to a year"));
 }
 
 absl::StatusOr<ListenAddress> AddressFlag(absl::string_view name, const std::string& value) {
@@ -148,18 +188,63 @@ absl::Status ReadModelFlags(ModelHostConfig* model) {
   return absl::OkStatus();
 }
 
-absl::Status ReadLimitFlags(Limits* limits) {
+// What one request may ask for.
+absl::Status ReadRequestLimitFlags(Limits* limits) {
+  for (const absl::Status& status :
+       {CheckFlag("default_max_tokens", absl::GetFlag(FLAGS_default_max_tokens), 1, kMany),
+        CheckFlag("max_prompt_tokens", absl::GetFlag(FLAGS_max_prompt_tokens), 0, kMany),
+        CheckFlag("max_samples", absl::GetFlag(FLAGS_max_samples), 1, 1024),
+        CheckFlag("max_stop_texts", absl::GetFlag(FLAGS_max_stop_texts), 0, 1024),
+        CheckFlag("max_stop_text_bytes", absl::GetFlag(FLAGS_max_stop_text_bytes), 1, 1 << 16),
+        CheckFlag("max_logit_bias", absl::GetFlag(FLAGS_max_logit_bias), 0, 1 << 20),
+        CheckFlag("max_logprobs", absl::GetFlag(FLAGS_max_logprobs), 0, 1024),
+        CheckFlag("max_request_cache_mb", absl::GetFlag(FLAGS_max_request_cache_mb), 0, kMany)}) {
+    if (!status.ok()) return status;
+  }
+  limits->default_max_tokens = absl::GetFlag(FLAGS_default_max_tokens);
+  limits->max_prompt_tokens = absl::GetFlag(FLAGS_max_prompt_tokens);
+  limits->max_samples = absl::GetFlag(FLAGS_max_samples);
+  limits->max_stop_texts = absl::GetFlag(FLAGS_max_stop_texts);
+  limits->max_stop_text_bytes = absl::GetFlag(FLAGS_max_stop_text_bytes);
+  limits->max_logit_bias_entries = absl::GetFlag(FLAGS_max_logit_bias);
+  limits->max_logprobs = absl::GetFlag(FLAGS_max_logprobs);
+  limits->max_request_cache_bytes = absl::GetFlag(FLAGS_max_request_cache_mb) << 20;
+  return absl::OkStatus();
+}
+
+// What the server takes on.
+absl::Status ReadLoadLimitFlags(Limits* limits) {
+  constexpr int64_t kMostMessageBytes = 1 << 28;
+  const absl::Duration stalled = absl::GetFlag(FLAGS_stalled_reader_timeout);
   for (const absl::Status& status :
        {CheckFlag("max_running", absl::GetFlag(FLAGS_max_running), 1, kMany),
-        CheckFlag("max_queued_requests", absl::GetFlag(FLAGS_max_queued_requests), 1, kMany),
-        CheckFlag("default_max_tokens", absl::GetFlag(FLAGS_default_max_tokens), 1, kMany),
-        CheckFlag("max_samples", absl::GetFlag(FLAGS_max_samples), 1, 1024)}) {
+        CheckFlag("max_queued_requests", absl::GetFlag(FLAGS_max_queued_requests), 1, 1 << 20),
+        CheckFlag("max_queued_prompt_tokens", absl::GetFlag(FLAGS_max_queued_prompt_tokens), 0,
+                  int64_t{1} << 50),
+        CheckFlag("max_message_bytes", absl::GetFlag(FLAGS_max_message_bytes), 1024,
+                  kMostMessageBytes),
+        CheckFlag("max_streams_per_connection", absl::GetFlag(FLAGS_max_streams_per_connection), 1,
+                  1 << 20),
+        CheckDuration("stalled_reader_timeout", stalled, absl::Milliseconds(1))}) {
     if (!status.ok()) return status;
   }
   limits->max_running_sequences = absl::GetFlag(FLAGS_max_running);
   limits->max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests);
-  limits->default_max_tokens = absl::GetFlag(FLAGS_default_max_tokens);
-  limits->max_samples = absl::GetFlag(FLAGS_max_samples);
+  limits->max_queued_prompt_tokens = absl::GetFlag(FLAGS_max_queued_prompt_tokens);
+  limits->max_request_bytes = absl::GetFlag(FLAGS_max_message_bytes);
+  limits->max_streams_per_connection = absl::GetFlag(FLAGS_max_streams_per_connection);
+  limits->stalled_reader_timeout = stalled;
+  return absl::OkStatus();
+}
+
+absl::Status ReadCallerFlags(CallerRules* callers) {
+  absl::StatusOr<std::map<std::string, double>> weights =
+      ParseTenantWeights(absl::GetFlag(FLAGS_tenant_weights));
+  if (!weights.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--tenant_weights: ", weights.status().message()));
+  }
+  callers->tenant_weights = *std::move(weights);
   return absl::OkStatus();
 }
 
@@ -191,10 +276,18 @@ absl::Status ReadLogFlags(LogConfig* log, RequestLogConfig* requests) {
 absl::StatusOr<ServerConfig> ConfigFromFlags(LogConfig* log) {
   ServerConfig config;
   absl::Status status = ReadModelFlags(&config.model);
-  status.Update(ReadLimitFlags(&config.model.limits));
+  status.Update(ReadRequestLimitFlags(&config.model.limits));
+  status.Update(ReadLoadLimitFlags(&config.model.limits));
+  status.Update(ReadCallerFlags(&config.callers));
   status.Update(ReadAddressFlags(&config));
   status.Update(ReadLogFlags(log, &config.request_log));
+  status.Update(
+      CheckDuration("drain_grace", absl::GetFlag(FLAGS_drain_grace), absl::ZeroDuration()));
   if (!status.ok()) return status;
+  config.model.refuse_late = absl::GetFlag(FLAGS_refuse_late);
+  const Limits& limits = config.model.limits;
+  config.max_open_calls =
+      int64_t{limits.max_queued_requests} + limits.max_running_sequences + kCallsAside;
   return config;
 }
 
@@ -210,12 +303,15 @@ absl::Status WritePortFile(const std::string& path, const Server& server) {
   return absl::UnavailableError(absl::StrCat("cannot write --port_file ", path));
 }
 
-// Serves until SIGINT or SIGTERM. REQUIRES: they are blocked in all threads.
-absl::Status Serve(const ServerConfig& config, const sigset_t& stop_signals) {
+// Serves until the process is told to stop.
+absl::Status Serve(ServerConfig config, StopSignals* signals) {
   const absl::Time start = absl::Now();
-  absl::StatusOr<std::unique_ptr<Server>> started = Server::Start(config);
-  if (!started.ok()) return started.status();
-  Server& server = **started;
+  absl::StatusOr<std::unique_ptr<Server>> listening = Server::Listen(std::move(config));
+  if (!listening.ok()) return listening.status();
+  Server& server = **listening;
+  if (absl::Status status = server.Load(); !status.ok()) return status;
+  signals->Expect([&server] { server.Hurry(); });
+  const absl::Cleanup ignore = [signals] { signals->Ignore(); };
   if (const std::string path = absl::GetFlag(FLAGS_port_file); !path.empty()) {
     if (absl::Status status = WritePortFile(path, server); !status.ok()) return status;
   }
@@ -225,10 +321,8 @@ absl::Status Serve(const ServerConfig& config, const sigset_t& stop_signals) {
       "s",
       model.config.name, model.weight_type, model.parameters, model.limits.max_context_tokens,
       server.grpc_port(), server.metrics_port(), absl::ToDoubleSeconds(absl::Now() - start));
-  int signal = 0;
-  sigwait(&stop_signals, &signal);
-  spdlog::info("{}: stopping", signal == SIGINT ? "SIGINT" : "SIGTERM");
-  server.Stop(kStopGrace);
+  signals->Await();
+  server.Drain(absl::GetFlag(FLAGS_drain_grace));
   return absl::OkStatus();
 }
 
@@ -240,20 +334,14 @@ int Fail(const absl::Status& status, int exit_code) {
 int Main(int argc, char** argv) {
   absl::Status flags = ParseFlags(argc, argv);
   LogConfig log;
-  const absl::StatusOr<ServerConfig> config = ConfigFromFlags(&log);
+  absl::StatusOr<ServerConfig> config = ConfigFromFlags(&log);
   flags.Update(config.status());
+  StopSignals signals;            // before any other thread is made
+  std::signal(SIGPIPE, SIG_IGN);  // a write to a client that is gone is an error code
   flags.Update(SetUpLogging(log));
   if (!flags.ok()) return Fail(flags, kExitBadFlags);
 
-  // Before any thread is made, so that all of them leave these signals to Serve.
-  sigset_t stop_signals;
-  sigemptyset(&stop_signals);
-  sigaddset(&stop_signals, SIGINT);
-  sigaddset(&stop_signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);  // a write to a client that is gone is an error code
-
-  const absl::Status served = Serve(*config, stop_signals);
+  const absl::Status served = Serve(*std::move(config), &signals);
   const bool json = log.format == LogFormat::kJson;
   if (json && !served.ok()) spdlog::error("{}", std::string(served.message()));
   FlushLog(kFlushTimeout);

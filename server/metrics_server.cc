@@ -25,4 +25,9 @@ MetricsServer::MetricsServer(const ListenAddress& address,
   for (const auto& collectable : collectables_) exposer_.RegisterCollectable(collectable);
 }
 
+void MetricsServer::Add(std::shared_ptr<prometheus::Collectable> collectable) {
+  exposer_.RegisterCollectable(collectable);
+  collectables_.push_back(std::move(collectable));
+}
+
 }  // namespace sieve

@@ -19,13 +19,16 @@ class MetricsServer {
       const ListenAddress& address,
       std::vector<std::shared_ptr<prometheus::Collectable>> collectables);
 
+  // One more, from now on.
+  void Add(std::shared_ptr<prometheus::Collectable> collectable);
+
   int port() const { return exposer_.GetListeningPorts().front(); }
 
  private:
   MetricsServer(const ListenAddress& address,
                 std::vector<std::shared_ptr<prometheus::Collectable>> collectables);
 
-  const std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;  // it keeps weak ones
+  std::vector<std::shared_ptr<prometheus::Collectable>> collectables_;  // it keeps weak ones
   prometheus::Exposer exposer_;
 };
 

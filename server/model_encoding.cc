@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "server/duration_encoding.h"
 #include "server/version.h"
 
 namespace sieve {
@@ -34,6 +35,12 @@ void EncodeLimits(const Limits& limits, v1::Limits* out) {
   out->set_max_logprobs(limits.max_logprobs);
   out->set_max_request_bytes(limits.max_request_bytes);
   out->set_max_queued_requests(limits.max_queued_requests);
+  out->set_max_prompt_tokens(limits.max_prompt_tokens);
+  out->set_max_queued_prompt_tokens(limits.max_queued_prompt_tokens);
+  out->set_max_running_sequences(limits.max_running_sequences);
+  out->set_max_request_cache_bytes(limits.max_request_cache_bytes);
+  out->set_max_streams_per_connection(limits.max_streams_per_connection);
+  EncodeDuration(limits.stalled_reader_timeout, out->mutable_stalled_reader_timeout());
 }
 
 void EncodeTokenizer(const ModelInfo& model, v1::TokenizerInfo* out) {

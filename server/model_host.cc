@@ -40,6 +40,26 @@ absl::StatusOr<TransformerOptions> OptionsFor(const ModelHostConfig& config,
   return options;
 }
 
+// What is left to context and cache is filled in.
+Limits LimitsFor(const ModelHostConfig& config, int64_t context, const TransformerOptions& options,
+                 const CacheGeometry& geometry) {
+  Limits limits = config.limits;
+  limits.max_context_tokens = static_cast<int32_t>(context);
+  const int32_t longest_prompt = limits.max_context_tokens - 1;  // one token to generate
+  if (limits.max_prompt_tokens == 0 || limits.max_prompt_tokens > longest_prompt) {
+    limits.max_prompt_tokens = longest_prompt;
+  }
+  if (limits.max_queued_prompt_tokens == 0) {
+    limits.max_queued_prompt_tokens =
+        int64_t{limits.max_queued_requests} * limits.max_prompt_tokens;
+  }
+  const int64_t cache_bytes = options.cache_pages * geometry.BytesPerPage();
+  if (limits.max_request_cache_bytes == 0 || limits.max_request_cache_bytes > cache_bytes) {
+    limits.max_request_cache_bytes = cache_bytes;
+  }
+  return limits;
+}
+
 EngineConfig EngineConfigFor(const ModelHostConfig& config, const ModelInfo& model) {
   const Limits& limits = model.limits;
   EngineConfig engine;
@@ -60,6 +80,9 @@ EngineConfig EngineConfigFor(const ModelHostConfig& config, const ModelInfo& mod
 absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig& config,
                                                            EngineObserver* observer) {
   std::unique_ptr<ModelHost> host(new ModelHost());
+  if (config.on_load) {
+    if (absl::Status status = config.on_load(); !status.ok()) return status;
+  }
   PhaseTimer timer;
 
   absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenCheckpoint(config.path);
@@ -96,8 +119,7 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
   host->info_ = DescribeModel(model, host->checkpoint_->weights(), host->transformer_->geometry(),
                               *host->tokenizer_);
   if (host->chat_format_) host->info_.chat_format = std::string(host->chat_format_->name());
-  host->info_.limits = config.limits;
-  host->info_.limits.max_context_tokens = static_cast<int32_t>(*context);
+  host->info_.limits = LimitsFor(config, *context, *options, host->transformer_->geometry());
 
   host->engine_ = Engine::Create(EngineConfigFor(config, host->info_), host->transformer_.get(),
                                  host->tokenizer_.get(), observer);

@@ -3,6 +3,7 @@
 #include <utility>
 #include <variant>
 
+#include "absl/time/clock.h"
 #include "server/message_buffer.h"
 #include "server/status_mapping.h"
 
@@ -22,20 +23,39 @@ v1::GenerateEvent Encode(const EventContext& context, const GenerationEvent& eve
   return out;
 }
 
+absl::Status CancelledCall() { return absl::CancelledError("the call was cancelled"); }
+
 }  // namespace
 
-RefusedStream::RefusedStream(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+RefusedStream::RefusedStream(grpc::CallbackServerContext* call, const absl::Status& status) {
+  Finish(EndOfCall(call, status));
+}
 
-GenerateReactor::GenerateReactor(Engine* engine, OpenCalls* open_calls, EventContext context)
-    : call_(open_calls), context_(std::move(context)), reader_(engine, [this] { Advance(); }) {}
+std::shared_ptr<GenerateReactor> GenerateReactor::Create(CallParts parts) {
+  const std::shared_ptr<GenerateReactor> reactor(new GenerateReactor(std::move(parts)));
+  reactor->self_ = reactor;
+  return reactor;
+}
 
-absl::Status GenerateReactor::Submit(GenerationRequest request) {
-  absl::Status status = reader_.Submit(std::move(request));
+GenerateReactor::GenerateReactor(CallParts parts)
+    : parts_(std::move(parts)), reader_(parts_.engine, [this] { Advance(); }) {}
+
+absl::Status GenerateReactor::Start(absl::StatusOr<GenerationRequest> request) {
+  absl::Status status = request.status();
+  if (status.ok()) {
+    context_ = {request->id, request->sampling.seed, parts_.tokenizer};
+    status = reader_.Submit(*std::move(request));
+  }
   if (!status.ok()) {
     std::lock_guard lock(mutex_);
     FinishLocked(status);
   }
   return status;
+}
+
+bool GenerateReactor::cancelled() {
+  std::lock_guard lock(mutex_);
+  return cancelled_;
 }
 
 void GenerateReactor::Advance() {
@@ -48,6 +68,7 @@ void GenerateReactor::Advance() {
     return;
   }
   writing_ = true;
+  write_began_ = absl::Now();
   message_ = SerializeMessage(Encode(context_, *event));
   StartWrite(&message_);
 }
@@ -57,7 +78,7 @@ void GenerateReactor::OnWriteDone(bool ok) {
     std::lock_guard lock(mutex_);
     writing_ = false;
     cancelled_ = cancelled_ || !ok;
-    if (cancelled_) FinishLocked(absl::CancelledError("the call was cancelled"));
+    if (cancelled_) FinishLocked(CancelledCall());
   }
   if (!ok) {
     reader_.Cancel();
@@ -72,33 +93,55 @@ void GenerateReactor::OnCancel() {
   std::lock_guard lock(mutex_);
   cancelled_ = true;
   // A write that is under way fails soon, and ends the call then.
-  if (!writing_) FinishLocked(absl::CancelledError("the call was cancelled"));
+  if (!writing_) FinishLocked(CancelledCall());
+}
+
+void GenerateReactor::OnDone() {
+  const std::shared_ptr<GenerateReactor> self = std::move(self_);  // gone at the end
+}
+
+void GenerateReactor::EndIfStalledSince(absl::Time limit) {
+  std::lock_guard lock(mutex_);
+  if (writing_ && !finished_ && write_began_ <= limit) parts_.call->TryCancel();
 }
 
 void GenerateReactor::FinishLocked(const absl::Status& status) {
   if (finished_) return;
   finished_ = true;
-  Finish(ToGrpcStatus(status));
+  Finish(EndOfCall(parts_.call, status));
 }
 
-GenerateOnceReactor::GenerateOnceReactor(Engine* engine, OpenCalls* open_calls,
-                                         EventContext context, grpc::ByteBuffer* response)
-    : call_(open_calls),
-      context_(std::move(context)),
-      response_(response),
-      reader_(engine, [this] { Drain(); }) {}
+std::shared_ptr<GenerateOnceReactor> GenerateOnceReactor::Create(CallParts parts,
+                                                                 grpc::ByteBuffer* response) {
+  const std::shared_ptr<GenerateOnceReactor> reactor(
+      new GenerateOnceReactor(std::move(parts), response));
+  reactor->self_ = reactor;
+  return reactor;
+}
 
-absl::Status GenerateOnceReactor::Submit(GenerationRequest request) {
-  for (int sample = 0; sample < request.num_samples; ++sample) {
-    std::lock_guard lock(mutex_);
-    collected_.add_samples();
+GenerateOnceReactor::GenerateOnceReactor(CallParts parts, grpc::ByteBuffer* response)
+    : parts_(std::move(parts)), response_(response), reader_(parts_.engine, [this] { Drain(); }) {}
+
+absl::Status GenerateOnceReactor::Start(absl::StatusOr<GenerationRequest> request) {
+  absl::Status status = request.status();
+  if (status.ok()) {
+    context_ = {request->id, request->sampling.seed, parts_.tokenizer};
+    {
+      std::lock_guard lock(mutex_);
+      for (int sample = 0; sample < request->num_samples; ++sample) collected_.add_samples();
+    }
+    status = reader_.Submit(*std::move(request));
   }
-  absl::Status status = reader_.Submit(std::move(request));
   if (!status.ok()) {
     std::lock_guard lock(mutex_);
     FinishLocked(status);
   }
   return status;
+}
+
+bool GenerateOnceReactor::cancelled() {
+  std::lock_guard lock(mutex_);
+  return finished_;  // nothing else ends it before Start
 }
 
 void GenerateOnceReactor::Drain() {
@@ -127,13 +170,17 @@ void GenerateOnceReactor::Collect(const GenerationEvent& event) {
 void GenerateOnceReactor::OnCancel() {
   reader_.Cancel();
   std::lock_guard lock(mutex_);
-  FinishLocked(absl::CancelledError("the call was cancelled"));
+  FinishLocked(CancelledCall());
+}
+
+void GenerateOnceReactor::OnDone() {
+  const std::shared_ptr<GenerateOnceReactor> self = std::move(self_);  // gone at the end
 }
 
 void GenerateOnceReactor::FinishLocked(const absl::Status& status) {
   if (finished_) return;
   finished_ = true;
-  Finish(ToGrpcStatus(status));
+  Finish(EndOfCall(parts_.call, status));
 }
 
 }  // namespace sieve

@@ -1,54 +1,79 @@
 #ifndef SIEVE_SERVER_REACTORS_H_
 #define SIEVE_SERVER_REACTORS_H_
 
+#include <memory>
 #include <mutex>
 #include <optional>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
+#include "model/tokenizer/tokenizer.h"
 #include "server/engine.h"
 #include "server/event_encoding.h"
 #include "server/event_reader.h"
 #include "server/generation.h"
 #include "server/open_calls.h"
+#include "server/stall_watch.h"
 #include "sieve/v1/generation.pb.h"
 
 namespace sieve {
 
-// Reactors delete themselves when their call is over. Their methods run on gRPC's threads and, when
-// events arrive, on the engine's; none of them waits for the network.
+// Reactors own themselves until their call is over; whoever reads a request for one shares it, for
+// the call may be cancelled meanwhile. Their methods run on gRPC's threads, the readers' and, when
+// events arrive, the engine's; none of them waits for the network. Nothing is sent before the first
+// event: a call that ends without one ends with a status alone, and without response headers.
 
-// A stream that is refused before anything was sent: the client sees a status alone.
+// A stream that is refused at once.
 class RefusedStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  explicit RefusedStream(const absl::Status& status);
+  RefusedStream(grpc::CallbackServerContext* call, const absl::Status& status);
   void OnDone() override { delete this; }
+};
+
+// What the reactors of one kind of call are made from; borrowed, but for `open`.
+struct CallParts {
+  grpc::CallbackServerContext* call = nullptr;
+  std::shared_ptr<const OpenCalls::Call> open;
+  Engine* engine = nullptr;
+  const Tokenizer* tokenizer = nullptr;
 };
 
 // Sends the events of one request as GenerateEvent messages, one write at a time. While the client
 // does not read, events stay in their queue, and the engine leaves the request out once that is
 // full.
-class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                        public StallWatch::Stream {
  public:
-  GenerateReactor(Engine* engine, OpenCalls* open_calls, EventContext context);
+  static std::shared_ptr<GenerateReactor> Create(CallParts parts);
 
-  // Once, after construction. When it is refused, the call ends with that status.
-  absl::Status Submit(GenerationRequest request);
+  // Once: submits the request. When it could not be read, or is refused, the call ends with that
+  // status.
+  absl::Status Start(absl::StatusOr<GenerationRequest> request);
+
+  // The call is over before it started.
+  bool cancelled();
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
-  void OnDone() override { delete this; }
+  void OnDone() override;
+  void EndIfStalledSince(absl::Time limit) override;
 
  private:
+  explicit GenerateReactor(CallParts parts);
+
   // Sends the next event when there is one and no write is under way.
   void Advance();
   void FinishLocked(const absl::Status& status);  // REQUIRES: mutex_ is held
 
-  const OpenCalls::Call call_;  // first: the call is over when all else is gone
-  const EventContext context_;
-  std::mutex mutex_;  // guards the next block
+  const CallParts parts_;  // first: the call is over when all else is gone
+  std::shared_ptr<GenerateReactor> self_;
+  EventContext context_;  // from Start on
+  std::mutex mutex_;      // guards the next block
 
   bool writing_ = false;
+  absl::Time write_began_;
   bool cancelled_ = false;
   bool finished_ = false;
   grpc::ByteBuffer message_;  // lives until its write is done
@@ -60,24 +85,27 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 class GenerateOnceReactor : public grpc::ServerUnaryReactor {
  public:
   // `response` belongs to the call.
-  GenerateOnceReactor(Engine* engine, OpenCalls* open_calls, EventContext context,
-                      grpc::ByteBuffer* response);
+  static std::shared_ptr<GenerateOnceReactor> Create(CallParts parts, grpc::ByteBuffer* response);
 
   // As above.
-  absl::Status Submit(GenerationRequest request);
+  absl::Status Start(absl::StatusOr<GenerationRequest> request);
+  bool cancelled();
 
   void OnCancel() override;
-  void OnDone() override { delete this; }
+  void OnDone() override;
 
  private:
+  GenerateOnceReactor(CallParts parts, grpc::ByteBuffer* response);
+
   void Drain();
   void Collect(const GenerationEvent& event);     // REQUIRES: mutex_ is held
   void FinishLocked(const absl::Status& status);  // REQUIRES: mutex_ is held
 
-  const OpenCalls::Call call_;  // first: the call is over when all else is gone
-  const EventContext context_;
+  const CallParts parts_;  // first: the call is over when all else is gone
+  std::shared_ptr<GenerateOnceReactor> self_;
   grpc::ByteBuffer* const response_;
-  std::mutex mutex_;  // guards the next block
+  EventContext context_;  // from Start on
+  std::mutex mutex_;      // guards the next block
 
   v1::GenerateResponse collected_;
   bool finished_ = false;

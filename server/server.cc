@@ -1,5 +1,6 @@
 #include "server/server.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -9,55 +10,85 @@
 namespace sieve {
 namespace {
 
+// For streams to deliver what they have when they are ended.
+constexpr absl::Duration kStopGrace = absl::Seconds(5);
+// The same when somebody is in a hurry.
+constexpr absl::Duration kHurriedGrace = absl::Milliseconds(300);
 // A connection that is closed while its client still sends (window updates, as it reads) is reset,
 // and what the client has not read by then is lost. Ended streams get this long to be read.
 constexpr absl::Duration kLinger = absl::Milliseconds(200);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config) {
-  std::unique_ptr<Server> server(new Server());
-
-  server->observers_.Add(&server->metrics_);
-  if (const auto logger = RequestLogger(); logger && config.request_log.enabled) {
-    server->request_log_ = std::make_unique<RequestLog>(config.request_log.format, logger);
-    server->observers_.Add(server->request_log_.get());
-  }
-  absl::StatusOr<std::unique_ptr<ModelHost>> host =
-      ModelHost::Open(config.model, &server->observers_);
-  if (!host.ok()) return host.status();
-  server->host_ = *std::move(host);
-  const ModelHost& model = *server->host_;
-
+absl::StatusOr<std::unique_ptr<Server>> Server::Listen(ServerConfig config) {
+  std::unique_ptr<Server> server(new Server(std::move(config)));
+  server->SetUpObservers();
   PhaseTimer timer;
-  if (config.metrics.has_value()) {
-    const auto snapshot = [s = server.get()] { return s->Snapshot(); };
-    absl::StatusOr<std::unique_ptr<MetricsServer>> metrics = MetricsServer::Start(
-        *config.metrics, {server->metrics_.registry(),
-                          MakeSnapshotCollector(&model.info(), snapshot), MakeProcessCollector()});
-    if (!metrics.ok()) return metrics.status();
-    server->metrics_server_ = *std::move(metrics);
-  }
-
-  server->service_ = std::make_unique<GenerationService>(
-      ServiceParts{.engine = &model.engine(),
-                   .tokenizer = &model.tokenizer(),
-                   .chat_format = model.chat_format(),
-                   .model = &model.info(),
-                   .on_refused = [s = server.get()](const absl::Status& status) {
-                     s->metrics_.OnRefused(status);
-                     if (s->request_log_) s->request_log_->OnRefused({.status = status});
-                   }});
-  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc =
-      GrpcServer::Start({.address = config.grpc,
-                         .credentials = nullptr,
-                         .max_request_bytes = model.info().limits.max_request_bytes,
-                         .authorize_reflection = nullptr},
-                        server->service_.get());
-  if (!grpc.ok()) return grpc.status();
-  server->grpc_ = *std::move(grpc);
+  absl::Status status = server->StartMetricsServer();
+  if (status.ok()) status = server->StartGrpcServer();
+  if (!status.ok()) return status;
   server->listen_nanoseconds_ = absl::ToInt64Nanoseconds(timer.Next());
   return server;
+}
+
+void Server::SetUpObservers() {
+  observers_.Add(&metrics_);
+  if (const auto logger = RequestLogger(); logger && config_.request_log.enabled) {
+    request_log_ = std::make_unique<RequestLog>(config_.request_log.format, logger);
+    observers_.Add(request_log_.get());
+  }
+}
+
+absl::Status Server::StartMetricsServer() {
+  if (!config_.metrics.has_value()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<MetricsServer>> metrics =
+      MetricsServer::Start(*config_.metrics, {metrics_.registry(), MakeProcessCollector()});
+  if (!metrics.ok()) return metrics.status();
+  metrics_server_ = *std::move(metrics);
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartGrpcServer() {
+  const Limits& limits = config_.model.limits;
+  ServiceConfig service;
+  service.callers = config_.callers;
+  service.max_open_calls = config_.max_open_calls;
+  service.stalled_reader_timeout = limits.stalled_reader_timeout;
+  service.on_refused = [this](const absl::Status& status) {
+    metrics_.OnRefused(status);
+    if (request_log_) request_log_->OnRefused({.status = status});
+  };
+  service_ = std::make_unique<GenerationService>(std::move(service));
+
+  GrpcServerOptions grpc;
+  grpc.address = config_.grpc;
+  if (config_.callers.find_key) {
+    grpc.authorize_reflection = [this](const grpc::CallbackServerContext& call) {
+      return ReadCaller(config_.callers, call.client_metadata()).status();
+    };
+  }
+  grpc.max_request_bytes = limits.max_request_bytes;
+  grpc.max_streams_per_connection = limits.max_streams_per_connection;
+  absl::StatusOr<std::unique_ptr<GrpcServer>> started = GrpcServer::Start(grpc, service_.get());
+  if (!started.ok()) return started.status();
+  grpc_ = *std::move(started);
+  return absl::OkStatus();
+}
+
+absl::Status Server::Load() {
+  absl::StatusOr<std::unique_ptr<ModelHost>> host = ModelHost::Open(config_.model, &observers_);
+  if (!host.ok()) return host.status();
+  host_ = *std::move(host);
+  const ModelHost& model = *host_;
+  if (metrics_server_ != nullptr) {
+    metrics_server_->Add(MakeSnapshotCollector(&model.info(), [this] { return Snapshot(); }));
+  }
+  service_->Serve(ServiceParts{.engine = &model.engine(),
+                               .tokenizer = &model.tokenizer(),
+                               .chat_format = model.chat_format(),
+                               .model = &model.info()});
+  grpc_->SetServing(true);
+  return absl::OkStatus();
 }
 
 MetricsSnapshot Server::Snapshot() const {
@@ -74,14 +105,28 @@ MetricsSnapshot Server::Snapshot() const {
   return now;
 }
 
-void Server::Stop(absl::Duration grace) {
-  draining_ = true;
-  grpc_->SetNotServing();
+void Server::Drain(absl::Duration grace) {
+  draining_.store(true);
+  grpc_->SetServing(false);
+  service_->Drain();
+  host_->engine().Drain();
+  AwaitIdle(grace);
   host_->engine().Stop();
-  service_->AwaitIdle(grace);
+  AwaitIdle(kStopGrace);
+  if (hurry_.load()) service_->AwaitIdle(kHurriedGrace);
   absl::SleepFor(kLinger);
   // Not with a grace of its own: that would wait for idle clients to hang up.
   grpc_->Shutdown(absl::ZeroDuration());
+}
+
+// Until no call is open, somebody is in a hurry, or the time is up.
+void Server::AwaitIdle(absl::Duration timeout) {
+  constexpr absl::Duration kLook = absl::Milliseconds(20);
+  const absl::Time end = absl::Now() + timeout;
+  while (!hurry_.load()) {
+    const absl::Duration left = std::max(end - absl::Now(), absl::ZeroDuration());
+    if (service_->AwaitIdle(std::min(left, kLook)) || left == absl::ZeroDuration()) return;
+  }
 }
 
 }  // namespace sieve

@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/generation_service.h"
@@ -23,27 +25,42 @@ namespace sieve {
 // The whole server: a model behind gRPC, and its metrics.
 class Server {
  public:
-  // Returns when requests can be served.
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerConfig& config);
+  // Opens the ports. Until Load has returned, health checks say NOT_SERVING and every method is
+  // answered UNAVAILABLE.
+  static absl::StatusOr<std::unique_ptr<Server>> Listen(ServerConfig config);
 
-  const ModelInfo& model() const { return host_->info(); }
+  // Returns when requests can be served. Once. Errors as of ModelHost::Open.
+  absl::Status Load();
+
   int grpc_port() const { return grpc_->port(); }
   int metrics_port() const { return metrics_server_ ? metrics_server_->port() : 0; }  // 0: off
+  const ModelInfo& model() const { return host_->info(); }  // REQUIRES: loaded
 
-  // Ends open requests with UNAVAILABLE, after the events that they already have; streams that are
-  // still not read after `grace` are cut.
-  void Stop(absl::Duration grace);
+  // Serves no more: refuses new requests, lets running ones finish for `grace`, ends the others
+  // with UNAVAILABLE, after the events that they already have; streams that are still not read a
+  // few seconds later are cut. REQUIRES: loaded.
+  void Drain(absl::Duration grace);
+
+  // Drain, running or to come, waits for nobody. Thread-safe.
+  void Hurry() { hurry_.store(true); }
 
  private:
-  Server() = default;
+  explicit Server(ServerConfig config) : config_(std::move(config)) {}
 
-  MetricsSnapshot Snapshot() const;  // thread-safe
+  void SetUpObservers();
+  absl::Status StartMetricsServer();
+  absl::Status StartGrpcServer();
+  void AwaitIdle(absl::Duration timeout);
+  MetricsSnapshot Snapshot() const;  // thread-safe; REQUIRES: loaded
+
+  const ServerConfig config_;
+  std::atomic<bool> hurry_{false};
+  std::atomic<bool> draining_{false};
 
   // In the order in which they borrow from each other.
   Metrics metrics_;
   std::unique_ptr<RequestLog> request_log_;  // null: off
   ObserverList observers_;
-  std::atomic<bool> draining_ = false;
   std::atomic<int64_t> listen_nanoseconds_ = 0;  // see StartupTimes; 0 until then
   std::unique_ptr<ModelHost> host_;
   std::unique_ptr<GenerationService> service_;

@@ -2,10 +2,13 @@
 #define SIEVE_SERVER_SERVER_CONFIG_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "kernels/dtype.h"
+#include "server/caller.h"
 #include "server/limits.h"
 #include "server/listen_address.h"
 #include "server/log_format.h"
@@ -22,6 +25,8 @@ struct ModelHostConfig {
   int64_t context_length = 0;  // tokens, at most the model's; 0: the model's
   Limits limits;               // max_context_tokens is set from the context length
   bool refuse_late = false;    // see EngineConfig
+  // Called when loading begins, and may take its time or fail; set by tests only.
+  std::function<absl::Status()> on_load;
 };
 
 // The log's lines of requests.
@@ -32,6 +37,8 @@ struct RequestLogConfig {
 
 struct ServerConfig {
   ModelHostConfig model;
+  CallerRules callers;
+  int64_t max_open_calls = 4096;  // at a time, whatever they do
   ListenAddress grpc;
   std::optional<ListenAddress> metrics;  // absent: off
   RequestLogConfig request_log;

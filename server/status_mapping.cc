@@ -3,7 +3,10 @@
 #include <string>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "google/rpc/errors.pb.h"
+#include "server/refusal.h"
 
 namespace sieve {
 
@@ -21,6 +24,16 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   details.set_code(code);
   details.set_message(message);
   return grpc::Status(code, std::move(message), details.SerializeAsString());
+}
+
+grpc::Status EndOfCall(grpc::ServerContextBase* call, const absl::Status& status) {
+  // Whole milliseconds, and never too early.
+  const absl::Duration retry_after = absl::Ceil(RetryAfter(status), absl::Milliseconds(1));
+  if (retry_after != absl::InfiniteDuration()) {
+    call->AddTrailingMetadata("grpc-retry-pushback-ms",
+                              absl::StrCat(absl::ToInt64Milliseconds(retry_after)));
+  }
+  return ToGrpcStatus(status);
 }
 
 }  // namespace sieve

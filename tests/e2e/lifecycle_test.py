@@ -98,7 +98,7 @@ def test_wrong_flags(model_file, flag):
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_stopping_with_streams_in_flight(model_file, how):
-    server = Server("--kv_cache_mb=256")
+    server = Server("--kv_cache_mb=256", "--drain_grace=100ms")
     try:
         calls = [server.stub.Generate(request(STORY, max_tokens=2000, ignore_eos=True), timeout=60)
                  for _ in range(4)]

@@ -54,7 +54,7 @@ TEST_F(GrpcServerTest, ASecondServerOnTheSamePortIsAnErrorThatNamesIt) {
 TEST_F(GrpcServerTest, HealthFollowsTheServer) {
   EXPECT_EQ(Health(""), HealthCheckResponse::SERVING);
   EXPECT_EQ(Health("sieve.v1.Generation"), HealthCheckResponse::SERVING);
-  harness_.server().SetNotServing();
+  harness_.server().SetServing(false);
   EXPECT_EQ(Health(""), HealthCheckResponse::NOT_SERVING);
   EXPECT_EQ(Health("sieve.v1.Generation"), HealthCheckResponse::NOT_SERVING);
 }

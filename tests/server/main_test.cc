@@ -106,13 +106,18 @@ class MainTest : public testing::Test {
     int grpc_port = 0;
     int metrics_port = 0;
   };
-  static Ready Serve() {
+  static Ready Serve(const std::vector<std::string>& more_flags = {}) {
     const std::string port_file = absl::StrCat(testing::TempDir(), "/ports", getpid());
     std::filesystem::remove(port_file);
     Ready ready;
-    ready.process = std::make_unique<Process>(std::vector<std::string>{
-        "--model", model_, "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
-        "--port_file=" + port_file, "--kv_cache_mb=8"});
+    std::vector<std::string> flags = {"--model",
+                                      model_,
+                                      "--listen=127.0.0.1:0",
+                                      "--metrics_listen=127.0.0.1:0",
+                                      "--port_file=" + port_file,
+                                      "--kv_cache_mb=8"};
+    flags.insert(flags.end(), more_flags.begin(), more_flags.end());
+    ready.process = std::make_unique<Process>(flags);
     while (!std::filesystem::exists(port_file)) {
       if (!ready.process->Running()) {
         ADD_FAILURE() << ready.process->err();
@@ -131,6 +136,14 @@ class MainTest : public testing::Test {
   static std::unique_ptr<v1::Generation::Stub> Client(const Ready& ready) {
     return v1::Generation::NewStub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", ready.grpc_port),
                                                        grpc::InsecureChannelCredentials()));
+  }
+
+  static std::vector<std::string> OnFreePorts(const std::string& model,
+                                              const std::vector<std::string>& more_flags = {}) {
+    std::vector<std::string> flags = {"--model", model, "--listen=127.0.0.1:0",
+                                      "--metrics_listen=127.0.0.1:0"};
+    flags.insert(flags.end(), more_flags.begin(), more_flags.end());
+    return flags;
   }
 
   // The program ends with `status` and one line on stderr that has `part` in it.
@@ -170,24 +183,65 @@ TEST_F(MainTest, ServesUntilSigterm) {
   }
 }
 
-TEST_F(MainTest, SigtermEndsAnOpenStreamWithUnavailable) {
-  Ready ready = Serve();
-  const auto client = Client(ready);
-  v1::GenerateRequest request;
-  request.mutable_text()->set_text("hello");
-  request.mutable_stop()->set_max_tokens(1000);
-  request.mutable_stop()->set_ignore_eos(true);
-  request.set_num_samples(16);  // enough to do for a while
-  grpc::ClientContext context;
-  const auto stream = client->Generate(&context, request);
-  v1::GenerateEvent event;
-  ASSERT_TRUE(stream->Read(&event));
-  ready.process->Signal(SIGTERM);
-  while (stream->Read(&event)) {
+// A stream that is far from its end.
+class LongStream {
+ public:
+  explicit LongStream(v1::Generation::Stub* client, int32_t tokens, int32_t samples) {
+    v1::GenerateRequest request;
+    request.mutable_text()->set_text("hello");
+    request.mutable_stop()->set_max_tokens(tokens);
+    request.mutable_stop()->set_ignore_eos(true);
+    request.set_num_samples(samples);
+    stream_ = client->Generate(&context_, request);
+    v1::GenerateEvent event;
+    EXPECT_TRUE(stream_->Read(&event));
   }
-  const grpc::Status status = stream->Finish();
+
+  grpc::Status ReadAll() {
+    v1::GenerateEvent event;
+    while (stream_->Read(&event)) tokens_ += event.delta().token_ids_size();
+    return stream_->Finish();
+  }
+  int tokens() const { return tokens_; }
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::GenerateEvent>> stream_;
+  int tokens_ = 0;
+};
+
+TEST_F(MainTest, SigtermLetsAStreamFinishWithinTheGrace) {
+  Ready ready = Serve({"--drain_grace=10m"});
+  const auto client = Client(ready);
+  LongStream stream(client.get(), 300, 1);
+  ready.process->Signal(SIGTERM);
+  const grpc::Status status = stream.ReadAll();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(stream.tokens(), 300);
+  EXPECT_EQ(ready.process->Wait(), 0);
+}
+
+TEST_F(MainTest, AfterTheGraceAStreamEndsWithUnavailable) {
+  Ready ready = Serve({"--drain_grace=1ms"});
+  const auto client = Client(ready);
+  LongStream stream(client.get(), 1000, 16);
+  ready.process->Signal(SIGTERM);
+  const grpc::Status status = stream.ReadAll();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(status.error_message(), "the server is shutting down");  // no broken connection
+  EXPECT_EQ(ready.process->Wait(), 0);
+}
+
+TEST_F(MainTest, ASecondSigtermStopsAtOnce) {
+  Ready ready = Serve({"--drain_grace=10m"});
+  const auto client = Client(ready);
+  LongStream stream(client.get(), 1000, 16);
+  ready.process->Signal(SIGTERM);
+  while (ready.process->err().find("draining") == std::string::npos) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  ready.process->Signal(SIGTERM);
+  EXPECT_EQ(stream.ReadAll().error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(ready.process->Wait(), 0);
 }
 
@@ -205,23 +259,23 @@ TEST_F(MainTest, ASecondServerOnTheSamePort) {
 }
 
 TEST_F(MainTest, NoModelThere) {
-  ExpectFails({"--model=/nonexistent/model.gguf"}, 1, "/nonexistent/model.gguf");
+  ExpectFails(OnFreePorts("/nonexistent/model.gguf"), 1, "/nonexistent/model.gguf");
 }
 
 TEST_F(MainTest, ADirectoryThatIsNoModel) {
   const std::string empty = testing::TempDir() + "/empty";
   std::filesystem::create_directory(empty);
-  ExpectFails({"--model", empty}, 1, empty);
+  ExpectFails(OnFreePorts(empty), 1, empty);
 }
 
 TEST_F(MainTest, AFileThatIsNoModel) {
   const std::string path = testing::TempDir() + "/text.gguf";
   std::ofstream(path) << "This is no model.";
-  ExpectFails({"--model", path}, 1, path);
+  ExpectFails(OnFreePorts(path), 1, path);
 }
 
 TEST_F(MainTest, WhatTheModelCannotDo) {
-  ExpectFails({"--model", model_, "--max_context=1025"}, 1, "1025");
+  ExpectFails(OnFreePorts(model_, {"--max_context=1025"}), 1, "1025");
   ExpectFails({"--model", model_, "--port_file=/nonexistent/ports", "--listen=127.0.0.1:0",
                "--metrics_listen=", "--log_level=off"},
               1, "/nonexistent/ports");
@@ -239,6 +293,11 @@ TEST_F(MainTest, BadFlags) {
   ExpectFails({"--model=x", "--listen=0.0.0.0:0"}, 2, "--insecure");
   ExpectFails({"--model=x", "--metrics_listen=0.0.0.0:0"}, 2, "--insecure");
   ExpectFails({"--model=x", "--log_level=loud"}, 2, "--log_level");
+  ExpectFails({"--model=x", "--max_message_bytes=10"}, 2, "--max_message_bytes is 10");
+  ExpectFails({"--model=x", "--max_logprobs=-1"}, 2, "--max_logprobs is -1");
+  ExpectFails({"--model=x", "--stalled_reader_timeout=0"}, 2, "--stalled_reader_timeout is 0");
+  ExpectFails({"--model=x", "--drain_grace=-1s"}, 2, "--drain_grace is -1s");
+  ExpectFails({"--model=x", "--tenant_weights=a=0"}, 2, "--tenant_weights");
   ExpectFails({"--model=x", "more"}, 2, "more");
 }
 

@@ -1,26 +1,33 @@
 #include "tests/server/service_harness.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 
 namespace sieve {
 
-ServiceHarness::ServiceHarness(Engine* engine, const ModelInfo& model) : model_(model) {
-  service_ = std::make_unique<GenerationService>(
-      ServiceParts{.engine = engine,
-                   .tokenizer = tokenizer_.get(),
-                   .chat_format = &chat_format_,
-                   .model = &model_,
-                   .on_refused = [this](const absl::Status& status) {
-                     std::lock_guard lock(mutex_);
-                     refused_.push_back(status);
-                   }});
-  server_ = GrpcServer::Start({.address = {.host = "127.0.0.1"},
-                               .credentials = nullptr,
-                               .max_request_bytes = model_.limits.max_request_bytes,
-                               .authorize_reflection = nullptr},
-                              service_.get())
-                .value();
+ServiceHarness::ServiceHarness(Engine* engine, const ModelInfo& model, HarnessOptions options)
+    : model_(model) {
+  ServiceConfig service = std::move(options.service);
+  service.on_refused = [this](const absl::Status& status) {
+    std::lock_guard lock(mutex_);
+    refused_.push_back(status);
+  };
+  service_ = std::make_unique<GenerationService>(std::move(service));
+  GrpcServerOptions grpc = std::move(options.grpc);
+  grpc.address = {.host = "127.0.0.1"};
+  grpc.max_request_bytes = model_.limits.max_request_bytes;
+  server_ = GrpcServer::Start(grpc, service_.get()).value();
   client_ = NewClient();
+  if (engine != nullptr) Serve(engine);
+}
+
+void ServiceHarness::Serve(Engine* engine) {
+  service_->Serve(ServiceParts{.engine = engine,
+                               .tokenizer = tokenizer_.get(),
+                               .chat_format = &chat_format_,
+                               .model = &model_});
+  server_->SetServing(true);
 }
 
 std::shared_ptr<grpc::Channel> ServiceHarness::NewChannel() const {

@@ -17,12 +17,20 @@
 
 namespace sieve {
 
+struct HarnessOptions {
+  ServiceConfig service;   // but for on_refused
+  GrpcServerOptions grpc;  // but for address and message size
+};
+
 // The service over real gRPC on loopback, with the engine of the test and the vocabulary of
 // test_tokenizer.h.
 class ServiceHarness {
  public:
-  // `engine` is borrowed.
-  ServiceHarness(Engine* engine, const ModelInfo& model);
+  // `engine` is borrowed; null: Serve gives it later.
+  ServiceHarness(Engine* engine, const ModelInfo& model, HarnessOptions options = {});
+
+  // The model is loaded.
+  void Serve(Engine* engine);
 
   // A client with a connection of its own.
   std::unique_ptr<v1::Generation::Stub> NewClient() const;
