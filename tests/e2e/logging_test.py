@@ -31,7 +31,13 @@ def test_json_log_has_one_line_a_request(model_file):
             server.collect(bad)
     ended, refused = request_lines(server)  # the server flushed its log when it ended
     assert ended["request_id"] == "mine"
-    assert (ended["code"], ended["level"]) == ("OK", "info")
+    assert (ended["code"], ended["phase"], ended["level"]) == ("OK", "decode", "info")
+    assert ended["prompt_tokens"] == result.accepted.prompt_tokens
+    assert ended["generated_tokens"] == 4
+    finished = result.finished[0]
+    assert ended["ttft_s"] == pytest.approx(
+        finished.timings.time_to_first_token.ToNanoseconds() / 1e9, rel=1e-6)
+    assert ended["total_s"] >= ended["ttft_s"] + ended["decode_s"] - 1e-6
     assert (refused["code"], refused["phase"], refused["reason"]) == (
         "INVALID_ARGUMENT", "admission", "invalid")
     assert "top_p" in refused["error"]

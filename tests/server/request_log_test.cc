@@ -1,8 +1,9 @@
 #include "server/request_log.h"
 
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -179,6 +180,21 @@ TEST_F(RequestLogTest, NeverHoldsWhatWasSaid) {
   const absl::Status ok;
   for (const LogFormat format : {LogFormat::kText, LogFormat::kJson}) {
     EXPECT_THAT(LoggedEnd(format, Record(ok)), Not(HasSubstr("42424")));
+  }
+}
+
+TEST_F(RequestLogTest, EveryFieldIsDocumented) {
+  std::ifstream file("docs/metrics.md");
+  const std::string document(std::istreambuf_iterator<char>(file), {});
+  const absl::Status internal = absl::InternalError("NaN");
+  const std::string ended = LoggedEnd(LogFormat::kJson, Record(internal));
+  const std::string refused =
+      Logged(LogFormat::kJson, [&](RequestLog* log) { log->OnRefused({.status = internal}); });
+  for (const std::string& line : {ended, refused}) {
+    const json object = json::parse(line);
+    for (const auto& [name, value] : object.items()) {
+      EXPECT_THAT(document, HasSubstr(absl::StrCat("| `", name, "` |")));
+    }
   }
 }
 
