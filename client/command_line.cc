@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/bench/bench_flags.h"
 #include "client/flags.h"
 #include "client/request.h"
 
@@ -21,6 +22,7 @@ constexpr char kOverview[] = R"(Usage: sieve COMMAND [flags] [TEXT]
   tokenize    text to token ids
   detokenize  token ids to text
   info        the served model and how busy the server is; --health for its health
+  bench       loads the server and measures it: latencies, throughput, goodput
   admin       for operators: `admin new-key` makes an API key
 
 `sieve COMMAND --help` lists a command's flags. The server's address is --address, or the environment
@@ -150,6 +152,14 @@ absl::Status FinishAdmin(const std::vector<std::string>& positional, const Comma
   return CheckNewKeyOptions(line.new_key);
 }
 
+absl::Status FinishBench(CommandLine* line) {
+  if (line->connection.tenant && !line->bench.tenants.names.empty()) {
+    return Wrong("--tenant or --tenants, not both");
+  }
+  line->bench.timeout = line->timeout;
+  return CheckBenchOptions(line->bench);
+}
+
 std::optional<Command> CommandOf(absl::string_view name) {
   if (name == "generate") return Command::kGenerate;
   if (name == "chat") return Command::kChat;
@@ -157,6 +167,7 @@ std::optional<Command> CommandOf(absl::string_view name) {
   if (name == "detokenize") return Command::kDetokenize;
   if (name == "info") return Command::kInfo;
   if (name == "admin") return Command::kNewKey;
+  if (name == "bench") return Command::kBench;
   return std::nullopt;
 }
 
@@ -200,6 +211,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> argum
   if (command == Command::kDetokenize) {
     flags.Add("include_special_tokens", "special tokens by name", &include_special_tokens);
   }
+  if (command == Command::kBench) AddBenchFlags(&flags, &line.bench);
   if (command == Command::kInfo) flags.Add("health", "only ask for the health", &health);
 
   std::vector<std::string> positional;
@@ -231,6 +243,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> argum
         return Wrong(absl::StrCat(arguments[0], " takes no argument: ", positional[0]));
       }
       if (command == Command::kChat) status = FinishChat(options, prompt, &line);
+      if (command == Command::kBench) status = FinishBench(&line);
   }
   if (!status.ok()) return status;
   return line;

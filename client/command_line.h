@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/bench/options.h"
 #include "client/connection.h"
 #include "client/new_key.h"
 #include "sieve/v1/generation.pb.h"
@@ -16,7 +17,17 @@ namespace sieve {
 
 // What the program was asked to do.
 struct CommandLine {
-  enum class Command { kHelp, kGenerate, kChat, kTokenize, kDetokenize, kInfo, kHealth, kNewKey };
+  enum class Command {
+    kHelp,
+    kGenerate,
+    kChat,
+    kTokenize,
+    kDetokenize,
+    kInfo,
+    kHealth,
+    kNewKey,
+    kBench
+  };
   Command command = Command::kHelp;
   std::string help;  // kHelp: the text to print
 
@@ -30,6 +41,7 @@ struct CommandLine {
   v1::TokenizeRequest tokenize;      // kTokenize
   v1::DetokenizeRequest detokenize;  // kDetokenize
   NewKeyOptions new_key;             // kNewKey
+  BenchOptions bench;                // kBench
 };
 
 // `arguments` are without the program's name; `defaults` come from the environment. A prompt that

@@ -17,6 +17,16 @@ absl::Status Expected(absl::string_view what, absl::string_view text) {
   return absl::InvalidArgumentError(absl::StrCat("expected ", what, ", got \"", text, "\""));
 }
 
+template <typename T>
+absl::Status ParseItems(absl::string_view text, std::vector<T>* values) {
+  for (absl::string_view item : absl::StrSplit(text, ',')) {
+    if (absl::Status status = ParseFlagValue(item, &values->emplace_back()); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ParseFlagValue(absl::string_view text, std::string* value) {
@@ -65,12 +75,11 @@ absl::Status ParseFlagValue(absl::string_view text, LogitBiasFlag* value) {
 }
 
 absl::Status ParseFlagValue(absl::string_view text, std::vector<int32_t>* values) {
-  for (absl::string_view item : absl::StrSplit(text, ',')) {
-    if (absl::Status status = ParseFlagValue(item, &values->emplace_back()); !status.ok()) {
-      return status;
-    }
-  }
-  return absl::OkStatus();
+  return ParseItems(text, values);
+}
+
+absl::Status ParseFlagValue(absl::string_view text, std::vector<double>* values) {
+  return ParseItems(text, values);
 }
 
 const FlagSet::Flag* FlagSet::Find(absl::string_view name) const {

@@ -32,8 +32,9 @@ absl::Status ParseFlagValue(absl::string_view text, float* value);
 absl::Status ParseFlagValue(absl::string_view text, double* value);
 absl::Status ParseFlagValue(absl::string_view text, absl::Duration* value);
 absl::Status ParseFlagValue(absl::string_view text, LogitBiasFlag* value);
-// Integers between commas, added to those of earlier flags.
+// Numbers between commas, added to those of earlier flags.
 absl::Status ParseFlagValue(absl::string_view text, std::vector<int32_t>* values);
+absl::Status ParseFlagValue(absl::string_view text, std::vector<double>* values);
 
 // A present value.
 template <typename T>

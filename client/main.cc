@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "client/bench/bench.h"
 #include "client/chat.h"
 #include "client/command_line.h"
 #include "client/connection.h"
@@ -28,6 +29,17 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const CommandLine& li
                                                            grpc::ChannelArguments arguments = {}) {
   arguments.SetMaxReceiveMessageSize(-1);
   return OpenChannel(line.connection, arguments);
+}
+
+// Every one has a connection of its own, and what is refused counts: it is not tried again.
+absl::StatusOr<std::unique_ptr<v1::Generation::StubInterface>> MakeBenchStub(
+    const CommandLine& line) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  const absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = MakeChannel(line, arguments);
+  if (!channel.ok()) return channel.status();
+  return v1::Generation::NewStub(*channel);
 }
 
 // What the environment says.
@@ -61,6 +73,8 @@ ExitCode Run(const CommandLine& line, const Session& session) {
       return RunInfo(session);
     case CommandLine::Command::kHealth:
       return RunHealth(session);
+    case CommandLine::Command::kBench:
+      return RunBench(session, line.bench, [&line] { return MakeBenchStub(line); });
   }
   return ExitCode::kUsage;
 }

@@ -177,6 +177,8 @@ TEST(CommandLineTest, RefusesNonsense) {
   ExpectRefused({"chat", "--n=2"}, "a chat has one sample");
   ExpectRefused({"chat", "--prompt=x"}, "unknown flag --prompt");
   ExpectRefused({"info", "--seed=1"}, "unknown flag --seed");
+  ExpectRefused({"bench", "--rate=1", "--duration=1s", "--tenant=a", "--tenants=b,c"},
+                "--tenant or --tenants");
 }
 
 }  // namespace

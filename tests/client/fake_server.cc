@@ -79,8 +79,8 @@ FakeServer::FakeServer() {
   builder.RegisterService(&generation);
   builder.RegisterService(&health);
   server_ = builder.BuildAndStart();
-  const auto channel =
-      grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials());
+  address_ = "127.0.0.1:" + std::to_string(port);
+  const auto channel = grpc::CreateChannel(address_, grpc::InsecureChannelCredentials());
   generation_stub_ = v1::Generation::NewStub(channel);
   health_stub_ = grpc::health::v1::Health::NewStub(channel);
 }
@@ -95,6 +95,13 @@ Session FakeServer::MakeSession(const std::string& input) {
   session.out = &out;
   session.err = &err;
   return session;
+}
+
+std::unique_ptr<v1::Generation::StubInterface> FakeServer::NewStub() const {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return v1::Generation::NewStub(
+      grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments));
 }
 
 void FakeServer::Stop() { server_->Shutdown(); }

@@ -64,6 +64,8 @@ class FakeServer {
 
   // A session whose input is `input`.
   Session MakeSession(const std::string& input = "");
+  // A stub with a connection of its own.
+  std::unique_ptr<v1::Generation::StubInterface> NewStub() const;
   // From now on nothing answers.
   void Stop();
 
@@ -74,6 +76,7 @@ class FakeServer {
   std::ostringstream out, err;
 
  private:
+  std::string address_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::Generation::Stub> generation_stub_;
   std::unique_ptr<grpc::health::v1::Health::Stub> health_stub_;
