@@ -70,6 +70,8 @@ TEST_F(GenerationServiceTest, StreamsEveryFieldInOrder) {
   finished.prefill = absl::Nanoseconds(7);
   finished.time_to_first_token = absl::Seconds(2);
   finished.decode = absl::Seconds(3);
+  finished.peak_cache_bytes = int64_t{5} << 30;
+  finished.page_seconds = 2.5;
   submitted.queue->Push(finished);
   submitted.queue->Push(EndEvent{});
 
@@ -100,6 +102,8 @@ TEST_F(GenerationServiceTest, StreamsEveryFieldInOrder) {
   EXPECT_EQ(end.timings().prefill().nanos(), 7);
   EXPECT_EQ(end.timings().time_to_first_token().seconds(), 2);
   EXPECT_EQ(end.timings().decode().seconds(), 3);
+  EXPECT_EQ(end.cache().peak_bytes(), int64_t{5} << 30);
+  EXPECT_EQ(end.cache().page_seconds(), 2.5);
 }
 
 TEST_F(GenerationServiceTest, ALongStreamOfManyDeltasLosesNothing) {
@@ -293,7 +297,8 @@ TEST_F(GenerationServiceTest, IsIdleWhenItsCallsAreOver) {
 
 TEST_F(GenerationServiceTest, BytesThatAreNoMessageAreRefusedWithWords) {
   grpc::TemplatedGenericStub<grpc::ByteBuffer, v1::TokenizeResponse> stub(service_.NewChannel());
-  for (const char* method : {"Generate", "GenerateOnce", "Tokenize", "Detokenize", "GetModel"}) {
+  for (const char* method :
+       {"Generate", "GenerateOnce", "EstimateCost", "Tokenize", "Detokenize", "GetModel"}) {
     SCOPED_TRACE(method);
     grpc::ClientContext context;
     grpc::CompletionQueue queue;
