@@ -83,7 +83,7 @@ def test_flags_are_the_servers(flags, model_file):
 
 def test_time_to_end_well(compose, flags):
     grace = server_flags.seconds(compose["services"]["server"]["stop_grace_period"])
-    assert grace >= server_flags.seconds(flags.get("drain_grace", "30s")) + 10
+    assert grace >= server_flags.seconds(flags["drain_grace"]) + 10
 
 
 def test_ports_agree(compose, flags):

@@ -219,7 +219,17 @@ def test_serves(container, config):
             for event in stub.Generate(harness.request(max_tokens=8), timeout=60):
                 result.add(event)
             assert "Paris" in result.text[0] and result.finished[0].usage.generated_tokens == 8
-        os.kill(running.pid, signal.SIGTERM)
+
+            # Stopped while an answer is being read: what was asked before is answered.
+            call = stub.Generate(harness.request("Once upon a time", max_tokens=64, ignore_eos=True),
+                                 timeout=60)
+            for _ in range(3):
+                next(call)
+            os.kill(running.pid, signal.SIGTERM)
+            rest = harness.Result(accepted=True)
+            for event in call:
+                rest.add(event)
+            assert rest.finished[0].usage.generated_tokens == 64
         assert running.process.wait(30) == 0, running.log()
     finally:
         running.stop()

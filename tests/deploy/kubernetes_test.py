@@ -144,7 +144,7 @@ def test_probes(rendered):
 def test_time_to_end_well(rendered):
     """Kubernetes counts preStop and the server's own grace together."""
     before = rendered.container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    grace = server_flags.seconds(rendered.flags.get("drain_grace", "30s"))
+    grace = server_flags.seconds(rendered.flags["drain_grace"])
     assert before >= 5
     assert rendered.pod["terminationGracePeriodSeconds"] >= before + grace + 10
 

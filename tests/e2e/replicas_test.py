@@ -15,6 +15,8 @@ from e2e import harness
 from e2e.harness import Result, Server, request
 
 SERVICE_CONFIG = (harness.ROOT / "deploy/client_service_config.json").read_text()
+# Requests larger than gRPC keeps by default (256 KiB) are tried again too.
+RETRY_BUFFER = 8 << 20
 # Two requests at a time on each, so that it takes few to make others wait.
 FLAGS = ("--kv_cache_mb=64", "--max_running=2")
 # Runs for some seconds: until what the test does meanwhile is done.
@@ -24,7 +26,8 @@ LONG = {"prompt": "Tell me a very long story about the sea.", "max_tokens": 120,
 def open_channel(*servers, service_config=SERVICE_CONFIG):
     addresses = ",".join(server.address for server in servers)
     return grpc.insecure_channel(f"ipv4:{addresses}", options=[
-        ("grpc.service_config", service_config), ("grpc.enable_http_proxy", 0),
+        ("grpc.service_config", service_config), ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER),
+        ("grpc.enable_http_proxy", 0),
         # One test's connections are not another's.
         ("grpc.use_local_subchannel_pool", 1)])
 
@@ -85,6 +88,19 @@ def wait_for_both(channel, servers, stub):
             pass
 
 
+def large_request():
+    """A mebibyte: a field that this version of the server does not know yet."""
+    message = request(max_tokens=4)
+    field, size = 1000, 1 << 20
+    message.MergeFromString(_varint(field << 3 | 2) + _varint(size) + b"x" * size)
+    assert message.ByteSize() > size
+    return message
+
+
+def _varint(value):
+    return bytes([value & 0x7F | 0x80]) + _varint(value >> 7) if value > 0x7F else bytes([value])
+
+
 def busy_pair(pool, stub, servers):
     """Two long requests running and three or more waiting on each server: (long calls, waiting calls)."""
     running = [Call(pool, stub, request(**LONG)) for _ in range(4)]
@@ -92,7 +108,8 @@ def busy_pair(pool, stub, servers):
         assert call.started.wait(60)
     for server in servers:
         server.wait_until(lambda m: m.load.running_sequences == 2)
-    waiting = [Call(pool, stub, request(max_tokens=4)) for _ in range(8)]
+    waiting = [Call(pool, stub, large_request() if i % 4 < 2 else request(max_tokens=4))
+               for i in range(8)]
     for server in servers:
         server.wait_until(lambda m: m.load.waiting_requests >= 3)
     assert not any(call.started.is_set() for call in waiting)
@@ -140,6 +157,21 @@ def test_killing_one_loses_nothing_that_had_not_started(pair, pool):
             assert again.stop() == 0
 
 
+def test_stopping_one_loses_nothing_that_had_not_started(pair, pool):
+    with open_channel(*pair) as channel:
+        stub = harness.pb_grpc.GenerationStub(channel)
+        wait_for_both(channel, pair, stub)
+        running, waiting = busy_pair(pool, stub, pair)
+        victim, _ = pair
+        victim.process.send_signal(signal.SIGTERM)
+        # More come while it drains.
+        waiting += [Call(pool, stub, request(max_tokens=4)) for _ in range(8)]
+        assert [str(call) for call in waiting if call.code() != grpc.StatusCode.OK] == []
+        # And what had started is finished.
+        assert [str(call) for call in running if call.code() != grpc.StatusCode.OK] == []
+        assert victim.process.wait(60) == 0
+
+
 def test_without_retries_what_waits_is_lost(pair, pool):
     """The control: it is the configuration that saves them."""
     config = json.loads(SERVICE_CONFIG)
@@ -151,3 +183,24 @@ def test_without_retries_what_waits_is_lost(pair, pool):
         _, waiting = busy_pair(pool, stub, pair)
         pair[0].process.send_signal(signal.SIGKILL)
         assert grpc.StatusCode.UNAVAILABLE in {call.code() for call in waiting}
+
+
+def test_a_full_queue_is_tried_again(model_file, pool):
+    """As late as the server asks for: grpc-retry-pushback-ms, not the policy's tenths of a second."""
+    with harness.running_server("--kv_cache_mb=64", "--max_running=1",
+                                "--max_queued_requests=1") as server:
+        refused = 'sieve_admission_rejections_total{reason="queue_full"}'
+        long = Call(pool, server.stub, request(**{**LONG, "max_tokens": 60}))
+        assert long.started.wait(60)
+        queued = Call(pool, server.stub, request(max_tokens=2))
+        server.wait_until(lambda m: m.load.waiting_requests == 1)
+        # Without the configuration: refused.
+        with pytest.raises(grpc.RpcError) as error:
+            server.collect(request(max_tokens=2))
+        assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        before = server.metrics()[refused]
+        with open_channel(server) as channel:
+            call = Call(pool, harness.pb_grpc.GenerationStub(channel), request(max_tokens=2))
+            assert call.code() == grpc.StatusCode.OK, str(call)
+        assert 1 <= server.metrics()[refused] - before <= 4
+        assert long.code() == queued.code() == grpc.StatusCode.OK
