@@ -28,7 +28,7 @@ SIEVE_PACKAGES=(
   ca-certificates python3 python3-venv
 )
 SIEVE_TEST_PACKAGES=(
-  clang-format-14 git
+  clang-format-14 git openssl
   # Images without a daemon and without an image registry.
   buildah mmdebstrap
   # To check the compose file.

@@ -10,6 +10,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,11 +26,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/caller.h"
+#include "server/exposure.h"
 #include "server/log_format.h"
 #include "server/logging.h"
 #include "server/server.h"
 #include "server/server_config.h"
 #include "server/stop_signals.h"
+#include "server/tls_files.h"
 #include "spdlog/spdlog.h"
 
 ABSL_FLAG(std::string, model, "",
@@ -39,9 +42,23 @@ ABSL_FLAG(std::string, listen, "127.0.0.1:50051",
           "Address and port of gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9464",
           "Address and port of Prometheus metrics, at /metrics; empty: off.");
-ABSL_FLAG(bool, insecure, false,
-          "Allow addresses that other machines can reach. There is neither encryption nor "
-          "authentication.");
+ABSL_FLAG(
+    std::string, tls_cert, "",
+    "PEM file of the certificate that gRPC is served with, then its intermediates; read again "
+    "when it changes. With --tls_key.");
+ABSL_FLAG(std::string, tls_key, "", "PEM file of its private key, without a passphrase.");
+ABSL_FLAG(std::string, tls_client_ca, "",
+          "PEM file of roots: clients must present a certificate that one of them signed.");
+ABSL_FLAG(std::string, api_keys, "",
+          "JSON file of the keys that may call, with their tenants; read again when it changes. "
+          "SECURITY.md describes it; `sieve admin new-key` makes keys.");
+ABSL_FLAG(std::string, model_root, "",
+          "Refuse checkpoints that are not in this folder, with symbolic links followed.");
+ABSL_FLAG(
+    bool, insecure, false,
+    "Listen without TLS where other machines can connect: whoever sees the traffic reads it.");
+ABSL_FLAG(bool, metrics_public, false,
+          "Serve metrics where other machines can connect. They have neither TLS nor keys.");
 ABSL_FLAG(std::string, port_file, "",
           "When ready, write \"grpc=PORT metrics=PORT\" (0: off) to this file.");
 ABSL_FLAG(int32_t, threads, 0, "Threads that compute; 0: one a core.");
@@ -141,18 +158,15 @@ absl::Status CheckDuration(absl::string_view name, absl::Duration value, absl::D
                                                  " to a year"));
 }
 
-absl::StatusOr<ListenAddress> AddressFlag(absl::string_view name, const std::string& value) {
+absl::StatusOr<ListenAddress> AddressFlag(absl::string_view name, const std::string& value,
+                                          const Protection& protection,
+                                          absl::Status (*check)(const ListenAddress&,
+                                                                const Protection&)) {
   absl::StatusOr<ListenAddress> address = ParseListenAddress(value);
-  if (!address.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("--", name, ": ", address.status().message()));
-  }
-  if (!address->loopback && !absl::GetFlag(FLAGS_insecure)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--", name, "=", value,
-        " can be reached from other machines, without encryption or authentication; add --insecure "
-        "if that is meant"));
-  }
-  return address;
+  absl::Status status = address.status();
+  if (status.ok()) status = check(*address, protection);
+  if (status.ok()) return address;
+  return absl::InvalidArgumentError(absl::StrCat("--", name, ": ", status.message()));
 }
 
 absl::StatusOr<DType> CacheTypeFlag() {
@@ -178,6 +192,7 @@ absl::Status ReadModelFlags(ModelHostConfig* model) {
         CheckFlag("max_context", absl::GetFlag(FLAGS_max_context), 0, kMany)}) {
     if (!status.ok()) return status;
   }
+  model->root = absl::GetFlag(FLAGS_model_root);
   model->num_threads = absl::GetFlag(FLAGS_threads);
   model->cache_bytes = absl::GetFlag(FLAGS_kv_cache_mb) << 20;
   model->max_step_tokens = absl::GetFlag(FLAGS_max_step_tokens);
@@ -237,26 +252,57 @@ absl::Status ReadLoadLimitFlags(Limits* limits) {
   return absl::OkStatus();
 }
 
-absl::Status ReadCallerFlags(CallerRules* callers) {
+absl::Status ReadCallerFlags(ServerConfig* config) {
+  config->api_keys = absl::GetFlag(FLAGS_api_keys);
+  if (!config->api_keys.empty() && !absl::GetFlag(FLAGS_tenant_weights).empty()) {
+    return absl::InvalidArgumentError(
+        "with --api_keys, weights stand in its file; leave out --tenant_weights");
+  }
   absl::StatusOr<std::map<std::string, double>> weights =
       ParseTenantWeights(absl::GetFlag(FLAGS_tenant_weights));
   if (!weights.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--tenant_weights: ", weights.status().message()));
   }
-  callers->tenant_weights = *std::move(weights);
+  config->callers.tenant_weights = *std::move(weights);
   return absl::OkStatus();
 }
 
+absl::Status ReadTlsFlags(std::optional<TlsFiles>* tls) {
+  const TlsFiles files{.certificate = absl::GetFlag(FLAGS_tls_cert),
+                       .private_key = absl::GetFlag(FLAGS_tls_key),
+                       .client_ca = absl::GetFlag(FLAGS_tls_client_ca)};
+  if (!files.certificate.empty() && !files.private_key.empty()) {
+    *tls = files;
+  } else if (!files.certificate.empty() || !files.private_key.empty() || !files.client_ca.empty()) {
+    return absl::InvalidArgumentError(
+        "TLS needs both --tls_cert and --tls_key; --tls_client_ca is for use with them");
+  }
+  return absl::OkStatus();
+}
+
+// REQUIRES: the other flags of `config` are read.
+Protection ProtectionOf(const ServerConfig& config) {
+  return {.tls = config.tls.has_value(),
+          .client_certificates = config.tls.has_value() && !config.tls->client_ca.empty(),
+          .api_keys = !config.api_keys.empty(),
+          .insecure = absl::GetFlag(FLAGS_insecure),
+          .metrics_public = absl::GetFlag(FLAGS_metrics_public)};
+}
+
+// REQUIRES: the flags of TLS and callers are read.
 absl::Status ReadAddressFlags(ServerConfig* config) {
-  const absl::StatusOr<ListenAddress> grpc = AddressFlag("listen", absl::GetFlag(FLAGS_listen));
+  const Protection protection = ProtectionOf(*config);
+  absl::StatusOr<ListenAddress> grpc =
+      AddressFlag("listen", absl::GetFlag(FLAGS_listen), protection, CheckGrpcExposure);
   if (!grpc.ok()) return grpc.status();
-  config->grpc = *grpc;
+  config->grpc = *std::move(grpc);
   const std::string value = absl::GetFlag(FLAGS_metrics_listen);
   if (value.empty()) return absl::OkStatus();
-  const absl::StatusOr<ListenAddress> metrics = AddressFlag("metrics_listen", value);
+  absl::StatusOr<ListenAddress> metrics =
+      AddressFlag("metrics_listen", value, protection, CheckMetricsExposure);
   if (!metrics.ok()) return metrics.status();
-  config->metrics = *metrics;
+  config->metrics = *std::move(metrics);
   return absl::OkStatus();
 }
 
@@ -278,7 +324,8 @@ absl::StatusOr<ServerConfig> ConfigFromFlags(LogConfig* log) {
   absl::Status status = ReadModelFlags(&config.model);
   status.Update(ReadRequestLimitFlags(&config.model.limits));
   status.Update(ReadLoadLimitFlags(&config.model.limits));
-  status.Update(ReadCallerFlags(&config.callers));
+  status.Update(ReadCallerFlags(&config));
+  status.Update(ReadTlsFlags(&config.tls));
   status.Update(ReadAddressFlags(&config));
   status.Update(ReadLogFlags(log, &config.request_log));
   status.Update(
@@ -306,6 +353,10 @@ absl::Status WritePortFile(const std::string& path, const Server& server) {
 // Serves until the process is told to stop.
 absl::Status Serve(ServerConfig config, StopSignals* signals) {
   const absl::Time start = absl::Now();
+  for (const std::string& warning :
+       ExposureWarnings(config.grpc, config.metrics, ProtectionOf(config))) {
+    spdlog::warn("{}", warning);
+  }
   absl::StatusOr<std::unique_ptr<Server>> listening = Server::Listen(std::move(config));
   if (!listening.ok()) return listening.status();
   Server& server = **listening;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/checkpoint/model_root.h"
 #include "spdlog/spdlog.h"
 
 namespace sieve {
@@ -85,6 +86,10 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
   }
   PhaseTimer timer;
 
+  if (!config.root.empty()) {
+    const absl::Status inside = CheckInsideModelRoot(config.root, config.path);
+    if (!inside.ok()) return inside;
+  }
   absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenCheckpoint(config.path);
   if (!checkpoint.ok()) return checkpoint.status();
   host->checkpoint_ = *std::move(checkpoint);

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "server/api_keys.h"
+#include "server/credentials.h"
 #include "server/logging.h"
 #include "server/process_collector.h"
 
@@ -21,6 +23,12 @@ constexpr absl::Duration kLinger = absl::Milliseconds(200);
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Listen(ServerConfig config) {
+  if (!config.api_keys.empty()) {
+    absl::StatusOr<std::unique_ptr<ApiKeys>> keys = ApiKeys::Open(config.api_keys);
+    if (!keys.ok()) return keys.status();
+    config.callers.find_key = [keys = std::shared_ptr<ApiKeys>(*std::move(keys))](
+                                  absl::string_view key) { return keys->Find(key); };
+  }
   std::unique_ptr<Server> server(new Server(std::move(config)));
   server->SetUpObservers();
   PhaseTimer timer;
@@ -62,6 +70,12 @@ absl::Status Server::StartGrpcServer() {
 
   GrpcServerOptions grpc;
   grpc.address = config_.grpc;
+  if (config_.tls.has_value()) {
+    absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials =
+        ReloadingTlsCredentials(*config_.tls);
+    if (!credentials.ok()) return credentials.status();
+    grpc.credentials = *std::move(credentials);
+  }
   if (config_.callers.find_key) {
     grpc.authorize_reflection = [this](const grpc::CallbackServerContext& call) {
       return ReadCaller(config_.callers, call.client_metadata()).status();

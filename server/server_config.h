@@ -12,12 +12,14 @@
 #include "server/limits.h"
 #include "server/listen_address.h"
 #include "server/log_format.h"
+#include "server/tls_files.h"
 
 namespace sieve {
 
 // How the model is held and run.
 struct ModelHostConfig {
   std::string path;               // of the checkpoint: a .gguf file or a folder
+  std::string root;               // folder that holds all of it; empty: anywhere
   int num_threads = 0;            // 0: one a core
   int64_t cache_bytes = 1 << 30;  // for the pages of the key/value cache
   DType cache_dtype = DType::kF16;
@@ -37,9 +39,11 @@ struct RequestLogConfig {
 
 struct ServerConfig {
   ModelHostConfig model;
-  CallerRules callers;
+  CallerRules callers;            // find_key is set from api_keys
+  std::string api_keys;           // path of their file; empty: none are asked for
   int64_t max_open_calls = 4096;  // at a time, whatever they do
   ListenAddress grpc;
+  std::optional<TlsFiles> tls;           // of gRPC; absent: plaintext
   std::optional<ListenAddress> metrics;  // absent: off
   RequestLogConfig request_log;
 };

@@ -94,7 +94,8 @@ def request(prompt="The capital of France is", *, max_tokens=None, temperature=0
 class Server:
     """A server process on free ports of loopback."""
 
-    def __init__(self, *flags, model=None, stderr=subprocess.STDOUT):
+    def __init__(self, *flags, model=None, stderr=subprocess.STDOUT, credentials=None):
+        self.credentials = credentials  # of our channels; None: plaintext
         self._folder = tempfile.TemporaryDirectory()
         folder = pathlib.Path(self._folder.name)
         self.log_path = folder / "log"
@@ -117,10 +118,20 @@ class Server:
         self.stub = pb_grpc.GenerationStub(self.channel)
 
     def new_channel(self):
-        return grpc.insecure_channel(self.address, options=[("grpc.enable_http_proxy", 0)])
+        options = [("grpc.enable_http_proxy", 0)]
+        if self.credentials is not None:
+            return grpc.secure_channel(self.address, self.credentials, options=options)
+        return grpc.insecure_channel(self.address, options=options)
 
     def log(self):
         return self.log_path.read_text(errors="replace")
+
+    def wait_for_log(self, text, seconds=10):
+        """Lines are written by a thread of their own, a little later."""
+        deadline = time.monotonic() + seconds
+        while text not in self.log():
+            assert time.monotonic() < deadline, f"no {text!r} after {seconds} s:\n{self.log()}"
+            time.sleep(0.01)
 
     def collect(self, message, timeout=60):
         """Runs a request to its end."""
@@ -181,9 +192,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(*flags, model=None, stderr=subprocess.STDOUT):
+def running_server(*flags, model=None, stderr=subprocess.STDOUT, credentials=None):
     """A server that is stopped at the end, and that must not have crashed meanwhile."""
-    server = Server(*flags, model=model, stderr=stderr)
+    server = Server(*flags, model=model, stderr=stderr, credentials=credentials)
     try:
         yield server
         assert server.process.poll() is None, f"the server ended:\n{server.log()}"

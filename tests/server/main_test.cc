@@ -291,7 +291,10 @@ TEST_F(MainTest, BadFlags) {
   ExpectFails({"--model=x", "--kv_type=q4_0"}, 2, "expected f32, f16 or bf16");
   ExpectFails({"--model=x", "--listen=nowhere"}, 2, "--listen");
   ExpectFails({"--model=x", "--listen=0.0.0.0:0"}, 2, "--insecure");
-  ExpectFails({"--model=x", "--metrics_listen=0.0.0.0:0"}, 2, "--insecure");
+  ExpectFails({"--model=x", "--metrics_listen=0.0.0.0:0"}, 2, "--metrics_public");
+  ExpectFails({"--model=x", "--tls_cert=x"}, 2, "both --tls_cert and --tls_key");
+  ExpectFails({"--model=x", "--tls_client_ca=x"}, 2, "both --tls_cert and --tls_key");
+  ExpectFails({"--model=x", "--api_keys=x", "--tenant_weights=a=2"}, 2, "--tenant_weights");
   ExpectFails({"--model=x", "--log_level=loud"}, 2, "--log_level");
   ExpectFails({"--model=x", "--max_message_bytes=10"}, 2, "--max_message_bytes is 10");
   ExpectFails({"--model=x", "--max_logprobs=-1"}, 2, "--max_logprobs is -1");
