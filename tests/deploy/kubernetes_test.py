@@ -2,7 +2,7 @@
 image and the server."""
 
 import json
-import pathlib
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +13,7 @@ import yaml
 
 from deploy import kustomize, server_flags
 from e2e import harness
+from e2e.certificates import Authority
 
 FOLDER = harness.ROOT / "deploy/kubernetes"
 OVERLAYS = sorted(path.parent for path in FOLDER.glob("overlays/*/kustomization.yaml"))
@@ -46,7 +47,7 @@ def rendered(request):
 
 
 def test_there_are_overlays():
-    assert "cpu" in {path.name for path in OVERLAYS}
+    assert {"cpu", "cpu-secured"} <= {path.name for path in OVERLAYS}
 
 
 def test_every_file_is_used():
@@ -250,6 +251,47 @@ def test_images_are_pinned(rendered):
     assert name and re.fullmatch(r"\d+\.\d+\.\d+", tag)
 
 
-def test_it_starts(rendered, model_file):
-    """The values of the flags too are ones that the server takes."""
-    server_flags.check_that_it_starts(rendered.flags)
+@pytest.fixture
+def secrets(tmp_path):
+    """What the Secrets hold, by the flag that names it."""
+    authority = Authority(tmp_path, "test")
+    certificate, key = authority.issue("sieve")
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"keys": [{"sha256": "0" * 64, "tenant": "nobody"}]}))
+    return {"tls_cert": certificate, "tls_key": key, "tls_ca": authority.certificate, "api_keys": keys}
+
+
+def test_secrets_are_mounted(rendered):
+    folders = {mount["mountPath"] for mount in rendered.container["volumeMounts"]}
+    for name in rendered.flags.keys() & {"tls_cert", "tls_key", "tls_client_ca", "api_keys", "model"}:
+        assert os.path.dirname(rendered.flags[name]) in folders, name
+
+
+def test_it_starts(rendered, model_file, secrets):
+    """The values of the flags too are ones that the server takes, and health can be asked as the probes do."""
+    files = {name: path for name, path in secrets.items() if name in rendered.flags}
+    with server_flags.started(rendered.flags, files) as server:
+        for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if "exec" not in rendered.container[name]:
+                continue
+            program, *arguments = rendered.container[name]["exec"]["command"]
+            assert program.endswith("/sieve")
+            own = {"--address": server.address, "--tls_ca": secrets["tls_ca"]}
+            done = harness.sieve(*replaced(arguments, own))
+            assert (done.returncode, done.stdout.strip()) == (0, "SERVING"), done.stderr
+            # It does look at the certificate.
+            done = harness.sieve(*replaced(arguments, {**own, "--tls_server_name": "elsewhere"}))
+            assert done.returncode not in (0, 2), done.stderr
+
+
+def replaced(arguments, values):
+    """The arguments with other values for some `--name=value`."""
+    parts = [argument.partition("=") for argument in arguments]
+    assert values.keys() <= {name for name, _, _ in parts}
+    return [f"{name}{equals}{values.get(name, value)}" for name, equals, value in parts]
+
+
+def test_the_secured_overlay_is_secured():
+    flags = Rendered(FOLDER / "overlays/cpu-secured").flags
+    assert {"tls_cert", "tls_key", "api_keys", "metrics_public"} <= flags.keys()
+    assert "insecure" not in flags

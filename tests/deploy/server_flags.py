@@ -1,5 +1,6 @@
 """Whether the flags that a deployment gives are ones that the server takes."""
 
+import contextlib
 import re
 import subprocess
 
@@ -34,9 +35,12 @@ def port(address):
     return int(address.rpartition(":")[2])
 
 
-def check_that_it_starts(flags, files=()):
-    """Starts the server with these flags on the default model and free ports of loopback; `files` replaces paths."""
-    own = {"model": str(harness.model_path()), "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0",
-           "kv_cache_mb": "64", **dict(files)}
-    server = harness.Server(*(f"--{name}={own.get(name, value)}" for name, value in flags.items()))
-    assert server.stop() == 0
+@contextlib.contextmanager
+def started(flags, files=()):
+    """The server with these flags, but for the default model and free ports of loopback; `files` are flags whose
+    paths exist elsewhere: {name: path}."""
+    own = {"model": harness.model_path(), "listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0",
+           "kv_cache_mb": 64, **dict(files)}
+    with harness.running_server(*(f"--{name}={own.get(name, value)}"
+                                  for name, value in flags.items())) as server:
+        yield server
