@@ -59,10 +59,13 @@ def test_what_prometheus_counted_is_what_the_clients_saw(run):
     def ended(code):
         return run.value(f'sieve_requests_total{{code="{code}"}}')
     assert ended("INVALID_ARGUMENT") == run.codes["INVALID_ARGUMENT"] > 0
-    assert ended("RESOURCE_EXHAUSTED") == run.codes["RESOURCE_EXHAUSTED"] > 0
-    # A client may give up in the moment in which the answer is complete.
-    assert ended("OK") >= run.codes["OK"] > 0
-    assert run.value("sum(sieve_requests_total)") == sum(run.codes.values())
+    # A call's time may be up before it is sent, or while its answer is under way.
+    unsure = run.codes["DEADLINE_EXCEEDED"]
+    assert 0 < run.codes["RESOURCE_EXHAUSTED"] <= ended("RESOURCE_EXHAUSTED")
+    assert ended("RESOURCE_EXHAUSTED") <= run.codes["RESOURCE_EXHAUSTED"] + unsure
+    assert 0 < run.codes["OK"] <= ended("OK") <= run.codes["OK"] + unsure
+    calls = sum(run.codes.values())
+    assert calls - unsure <= run.value("sum(sieve_requests_total)") <= calls
     assert ended("INTERNAL") == 0
 
 
