@@ -1,15 +1,19 @@
 #include "client/bench/bench.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <limits>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "client/bench/clipped_workload.h"
+#include "client/bench/latency_curve.h"
 #include "client/bench/prompt.h"
 #include "client/bench/report.h"
 #include "client/bench/runner.h"
+#include "client/bench/trace.h"
 #include "client/bench/workload.h"
 
 namespace sieve {
@@ -57,18 +61,22 @@ ClippedWorkload::Limits LimitsOf(const BenchOptions& options, const v1::GetModel
 // Connected stubs and what they are used for.
 class Bench {
  public:
-  Bench(const Session& session, const BenchOptions& options)
-      : session_(session), options_(options) {}
+  // `trace` may be empty: lengths and times are drawn then.
+  Bench(const Session& session, const BenchOptions& options, const std::vector<TraceRow>& trace)
+      : session_(session), options_(options), trace_(trace) {}
 
   grpc::Status Connect(const sieve::Connect& connect);
-  // One run; `rate` 0: a closed loop.
+  // One run; `rate` 0: a closed loop, or a trace's own times.
   BenchRun Run(double rate, int index);
   // Prints the run, and appends it to the output file; false when that failed.
   bool Report(const BenchRun& run);
 
  private:
+  std::unique_ptr<Workload> MakeWorkload(double rate, int index) const;
+
   const Session& session_;
   const BenchOptions& options_;
+  const std::vector<TraceRow>& trace_;
   std::vector<std::unique_ptr<v1::Generation::StubInterface>> stubs_;
   v1::GetModelResponse model_;
 };
@@ -91,6 +99,12 @@ grpc::Status Bench::Connect(const sieve::Connect& connect) {
   return grpc::Status::OK;
 }
 
+std::unique_ptr<Workload> Bench::MakeWorkload(double rate, int index) const {
+  if (!trace_.empty()) return MakeTraceWorkload(options_, trace_, rate, index);
+  return MakeSyntheticWorkload(options_, rate > 0 ? rate : std::numeric_limits<double>::infinity(),
+                               index);
+}
+
 BenchRun Bench::Run(double rate, int index) {
   BenchRun run;
   run.options = options_;
@@ -102,9 +116,7 @@ BenchRun Bench::Run(double rate, int index) {
   objective.first_token = NanosOr(options_.slo_ttft, kNever);
   objective.gap = NanosOr(options_.slo_itl, kNever);
   objective.end_to_end = NanosOr(options_.slo_e2e, kNever);
-  const double arrival_rate = rate > 0 ? rate : std::numeric_limits<double>::infinity();
-  ClippedWorkload workload(MakeSyntheticWorkload(options_, arrival_rate, index),
-                           LimitsOf(options_, model_));
+  ClippedWorkload workload(MakeWorkload(rate, index), LimitsOf(options_, model_));
   const PromptMaker prompts(options_.seed, index, model_.shape().vocabulary_size());
   Runner runner(config, prompts, objective);
   const Interrupt::Scope scope(session_.interrupt, [&runner] { runner.Stop(); });
@@ -121,22 +133,46 @@ bool Bench::Report(const BenchRun& run) {
   if (options_.output.empty()) return true;
   std::ofstream file(options_.output, std::ios::app);
   file << line << std::endl;
-  if (!file) *session_.err << "sieve: cannot write " << options_.output << std::endl;
   return static_cast<bool>(file);
+}
+
+// The whole file or, when that fails, none.
+bool WriteFile(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream file(temporary, std::ios::binary);
+  file << text;
+  file.close();
+  if (file && std::rename(temporary.c_str(), path.c_str()) == 0) return true;
+  std::remove(temporary.c_str());
+  return false;
+}
+
+ExitCode WrongUsage(const Session& session, absl::string_view message) {
+  *session.err << "sieve: " << message << std::endl;
+  return ExitCode::kUsage;
 }
 
 }  // namespace
 
 ExitCode RunBench(const Session& session, const BenchOptions& options, const Connect& connect) {
-  Bench bench(session, options);
+  absl::StatusOr<std::vector<TraceRow>> trace = std::vector<TraceRow>();
+  if (!options.trace.empty()) trace = ReadTrace(options.trace);
+  if (!trace.ok()) return WrongUsage(session, trace.status().message());
+  Bench bench(session, options, *trace);
   const grpc::Status status = bench.Connect(connect);
   if (!status.ok()) return Report(session, status);
   std::vector<double> rates = options.sweep;
   if (rates.empty()) rates.push_back(options.rate.value_or(0));
-  for (size_t i = 0; i < rates.size(); ++i) {
-    const BenchRun run = bench.Run(rates[i], static_cast<int>(i));
-    if (!bench.Report(run)) return ExitCode::kUsage;
-    if (run.measurements.interrupted) return ExitCode::kInterrupted;
+  std::vector<BenchRun> runs;
+  for (const double rate : rates) {
+    runs.push_back(bench.Run(rate, static_cast<int>(runs.size())));
+    if (!bench.Report(runs.back())) {
+      return WrongUsage(session, absl::StrCat("cannot write ", options.output));
+    }
+    if (runs.back().measurements.interrupted) return ExitCode::kInterrupted;
+  }
+  if (!options.svg.empty() && !WriteFile(options.svg, DrawLatencyCurve(runs))) {
+    return WrongUsage(session, absl::StrCat("cannot write ", options.svg));
   }
   return ExitCode::kOk;
 }

@@ -52,6 +52,18 @@ void AddWorkloadFlags(FlagSet* flags, BenchOptions* options) {
   flags->Add("seed", "of all that is random, default 1", &options->seed);
 }
 
+void AddTraceFlags(FlagSet* flags, BenchOptions* options) {
+  flags->Add("trace",
+             "times and lengths from a file: Azure's CSV or Mooncake's JSON lines, also .gz",
+             &options->trace);
+  flags->Add("time_scale",
+             "multiplies a trace's times, default 1; --rate sets its mean rate instead",
+             &options->time_scale);
+  flags->Add("length_scale", "multiplies a trace's lengths, default 1", &options->length_scale);
+  flags->Add("max_prompt_tokens", "longer prompts are cut", &options->max_prompt_tokens);
+  flags->Add("max_generated_tokens", "longer outputs are cut", &options->max_generated_tokens);
+}
+
 absl::Status CheckEnd(const BenchOptions& options) {
   if (!options.duration && !options.requests && options.trace.empty()) {
     return Wrong("--duration or --requests is required: when to end");
@@ -81,6 +93,11 @@ absl::Status CheckArrivals(const BenchOptions& options) {
 }
 
 absl::Status CheckRequests(const BenchOptions& options) {
+  if (!IsPositive(options.time_scale)) return Wrong("--time_scale must be above 0");
+  if (!IsPositive(options.length_scale)) return Wrong("--length_scale must be above 0");
+  if (options.max_prompt_tokens < 0 || options.max_generated_tokens < 0) {
+    return Wrong("--max_prompt_tokens and --max_generated_tokens must not be negative");
+  }
   if (options.prompt_tokens.low < 1) return Wrong("--prompt_tokens must be 1 or more");
   if (options.max_tokens.low < 1) return Wrong("--max_tokens must be 1 or more");
   if (!(options.cancel_fraction >= 0 && options.cancel_fraction <= 1)) {
@@ -124,6 +141,7 @@ absl::Status ParseFlagValue(absl::string_view text, BenchOptions::Arrivals* valu
 
 void AddBenchFlags(FlagSet* flags, BenchOptions* options) {
   AddWorkloadFlags(flags, options);
+  AddTraceFlags(flags, options);
   flags->Add("slo_ttft", "a good request's first token comes within it", &options->slo_ttft);
   flags->Add("slo_itl", "99 % of a good request's gaps between tokens are within it",
              &options->slo_itl);
@@ -132,6 +150,9 @@ void AddBenchFlags(FlagSet* flags, BenchOptions* options) {
   flags->Add("max_in_flight", "more are counted and not sent, default 20000",
              &options->max_in_flight);
   flags->Add("output", "a file that the JSON lines are appended to", &options->output);
+  flags->Add("svg", "a file for the picture of a sweep: latencies against throughput",
+             &options->svg);
+  flags->Add("title", "of that picture", &options->title);
 }
 
 absl::Status CheckBenchOptions(const BenchOptions& options) {
@@ -142,6 +163,7 @@ absl::Status CheckBenchOptions(const BenchOptions& options) {
   if (options.connections < 1 || options.connections > 1024) {
     return Wrong("--connections must be in [1, 1024]");
   }
+  if (!options.svg.empty() && options.sweep.empty()) return Wrong("--svg needs a --sweep");
   if (options.max_in_flight < 1) return Wrong("--max_in_flight must be 1 or more");
   return absl::OkStatus();
 }

@@ -22,10 +22,11 @@ void PromptMaker::Fill(const Arrival& arrival, v1::TokenIds* prompt) const {
       ids->AddAlreadyReserved(static_cast<int32_t>(rng.InRange(0, vocabulary_size_ - 1)));
     }
   };
+  const uint64_t shared = MixBits(kBlockTokens + static_cast<uint64_t>(run_));
   int64_t left = arrival.prompt_tokens;
   for (const int64_t block : arrival.blocks) {
     const int64_t count = std::min<int64_t>(left, arrival.block_tokens);
-    add(Rng(seed_ ^ MixBits(kBlockTokens), static_cast<uint64_t>(block)), count);
+    add(Rng(seed_ ^ shared, static_cast<uint64_t>(block)), count);
     left -= count;
   }
   const uint64_t own = MixBits(kOwnTokens + static_cast<uint64_t>(run_));

@@ -9,7 +9,8 @@
 namespace sieve {
 
 // Makes prompts of random token ids, the same for the same (seed, run, arrival) and, but for blocks
-// that an arrival shares with others of any run, different for different ones.
+// that arrivals of one run share, different for different ones: what a run leaves in a server's
+// prefix cache does not help the next.
 class PromptMaker {
  public:
   // REQUIRES: vocabulary_size >= 1; ids are below it.

@@ -46,6 +46,11 @@ TEST(BenchFlagsTest, Lists) {
   EXPECT_THAT(options->tenants.names, ElementsAre("a", "b"));
 }
 
+TEST(BenchFlagsTest, ATraceNeedsNeitherRateNorEnd) {
+  EXPECT_TRUE(Parse({"--trace=x"}).ok());
+  EXPECT_TRUE(Parse({"--trace=x", "--sweep=1,2", "--duration=1m", "--svg=x.svg"}).ok());
+}
+
 TEST(BenchFlagsTest, RefusesWhatIsNoWorkload) {
   ExpectRefused({"--duration=1s"}, "--rate, --sweep, --concurrency");
   ExpectRefused({"--rate=1"}, "--duration or --requests");
@@ -66,6 +71,10 @@ TEST(BenchFlagsTest, RefusesWhatIsNoWorkload) {
                 "in [0, 1]");
   ExpectRefused({"--rate=1", "--duration=1s", "--tenants=a,,b"}, "expected names between commas");
   ExpectRefused({"--rate=1", "--duration=1s", "--arrivals=uniform"}, "poisson or constant");
+  ExpectRefused({"--trace=x", "--time_scale=0"}, "--time_scale must be");
+  ExpectRefused({"--trace=x", "--length_scale=-1"}, "--length_scale must be");
+  ExpectRefused({"--trace=x", "--max_prompt_tokens=-1"}, "must not be negative");
+  ExpectRefused({"--rate=1", "--duration=1s", "--svg=x.svg"}, "--svg needs a --sweep");
   ExpectRefused({"--rate=1", "--duration=1s", "--connections=0"}, "--connections must be");
   ExpectRefused({"--rate=1", "--duration=1s", "--max_in_flight=0"}, "--max_in_flight must be");
 }

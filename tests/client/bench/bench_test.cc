@@ -1,5 +1,6 @@
 #include "client/bench/bench.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +15,7 @@ namespace sieve {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using Json = nlohmann::json;
 
 std::vector<Json> Lines(const std::string& text) {
@@ -21,6 +23,11 @@ std::vector<Json> Lines(const std::string& text) {
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
   return lines;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 struct Result {
@@ -81,10 +88,51 @@ TEST(BenchTest, ASweepIsARunForEachRate) {
   ASSERT_EQ(result.lines.size(), 2);
   EXPECT_EQ(result.lines[0]["rate"], 100);
   EXPECT_EQ(result.lines[1]["rate"], 400);
-  std::ifstream file(options.output);
-  const std::string written((std::istreambuf_iterator<char>(file)),
-                            std::istreambuf_iterator<char>());
-  EXPECT_EQ(Lines(written), result.lines);
+  EXPECT_EQ(Lines(ReadFile(options.output)), result.lines);
+}
+
+TEST(BenchTest, DrawsASweep) {
+  TimedServer server({.messages = 3});
+  BenchOptions options = Quick();
+  options.rate.reset();
+  options.sweep = {100, 400};
+  options.svg = std::filesystem::path(std::getenv("TEST_TMPDIR")) / "curve.svg";
+  EXPECT_EQ(RunAgainst(&server.fake(), options).code, ExitCode::kOk);
+  EXPECT_THAT(ReadFile(options.svg), StartsWith("<svg "));
+  options.svg = "/no/such/folder/curve.svg";
+  EXPECT_EQ(RunAgainst(&server.fake(), options).code, ExitCode::kUsage);
+  EXPECT_THAT(server.fake().err.str(), HasSubstr("cannot write /no/such/folder/curve.svg"));
+}
+
+TEST(BenchTest, ReplaysATrace) {
+  TimedServer server({});
+  BenchOptions options;
+  options.trace = std::filesystem::path(std::getenv("TEST_TMPDIR")) / "trace.jsonl";
+  options.time_scale = 0.01;
+  options.length_scale = 0.125;
+  std::ofstream(options.trace)
+      << R"({"timestamp":0,"input_length":800,"output_length":16,"hash_ids":[1,2]})" << '\n'
+      << R"({"timestamp":20000,"input_length":1200,"output_length":8,"hash_ids":[1,2,3]})" << '\n';
+  const Result result = RunAgainst(&server.fake(), options);
+  EXPECT_EQ(result.code, ExitCode::kOk);
+  EXPECT_EQ(result.lines.at(0)["parameters"]["trace"], "trace.jsonl");
+  EXPECT_EQ(result.lines.at(0)["requests"]["by_code"]["OK"], 2);
+  const std::vector<v1::GenerateRequest> requests = server.fake().generation.requests();
+  ASSERT_EQ(requests.size(), 2);
+  EXPECT_EQ(requests[0].token_ids().ids_size(), 100);
+  EXPECT_EQ(requests[0].stop().max_tokens(), 2);
+  EXPECT_EQ(requests[1].token_ids().ids_size(), 150);
+  // The shared blocks, whole and in part.
+  EXPECT_TRUE(std::equal(requests[0].token_ids().ids().begin(), requests[0].token_ids().ids().end(),
+                         requests[1].token_ids().ids().begin()));
+}
+
+TEST(BenchTest, ABadTraceIsWrongUsage) {
+  TimedServer server({});
+  BenchOptions options;
+  options.trace = "/no/such/trace";
+  EXPECT_EQ(RunAgainst(&server.fake(), options).code, ExitCode::kUsage);
+  EXPECT_THAT(server.fake().err.str(), HasSubstr("cannot open /no/such/trace"));
 }
 
 TEST(BenchTest, SaysWhenNotAllWasSent) {

@@ -51,13 +51,15 @@ TEST(PromptTest, EqualBlocksAreEqualTokensWhereverTheyStand) {
   b.index = 5;
   b.prompt_tokens = 50;  // two more than its blocks have
   b.blocks = {8, 7, 9};
-  const std::vector<int32_t> first = Prompt(a), second = Prompt(b, 1, /*run=*/3);
+  const std::vector<int32_t> first = Prompt(a), second = Prompt(b);
   ASSERT_EQ(first.size(), 40);
   ASSERT_EQ(second.size(), 50);
   EXPECT_EQ(Slice(first, 0, 16), Slice(second, 16, 32));
   EXPECT_EQ(Slice(first, 16, 32), Slice(second, 0, 16));
   EXPECT_EQ(Slice(first, 32, 40), Slice(second, 32, 40));
   EXPECT_NE(Slice(first, 0, 16), Slice(first, 16, 32));
+  EXPECT_NE(Slice(first, 0, 16), Slice(Prompt(a, 1, /*run=*/1), 0, 16));
+  EXPECT_NE(Slice(first, 0, 16), Slice(Prompt(a, /*seed=*/2), 0, 16));
 }
 
 }  // namespace
