@@ -49,6 +49,11 @@ void SetBounds(const GrpcServerOptions& options, grpc::ServerBuilder* builder) {
   quota.Resize(std::max<int64_t>(options.receive_bytes, int64_t{4} * options.max_request_bytes));
   builder->SetResourceQuota(quota);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
+  if (options.max_connection_age != absl::InfiniteDuration()) {
+    builder->AddChannelArgument(
+        GRPC_ARG_MAX_CONNECTION_AGE_MS,
+        static_cast<int>(absl::ToInt64Milliseconds(options.max_connection_age)));
+  }
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytes);
   // A peer that vanished is found by a ping that it does not answer.
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kPingEveryMs);

@@ -19,6 +19,9 @@ struct GrpcServerOptions {
   int32_t max_request_bytes = 4 << 20;           // longer messages are answered RESOURCE_EXHAUSTED
   AuthorizeCall authorize_reflection = nullptr;  // empty: for everybody
   int32_t max_streams_per_connection = 1024;
+  // Then a client is asked to connect again (its running calls go on), and so sees servers that are
+  // new under the name. Some of the time is left to chance, so that not all come at once.
+  absl::Duration max_connection_age = absl::InfiniteDuration();
   // For what is received on all connections together and not yet handed to a call; not less than
   // four of the largest messages are.
   int64_t receive_bytes = int64_t{256} << 20;

@@ -90,6 +90,9 @@ ABSL_FLAG(int32_t, max_message_bytes, sieve::Limits().max_request_bytes,
           "Largest message of a client; larger ones are answered RESOURCE_EXHAUSTED.");
 ABSL_FLAG(int32_t, max_streams_per_connection, sieve::Limits().max_streams_per_connection,
           "Calls that one connection may have open.");
+ABSL_FLAG(absl::Duration, max_connection_age, absl::InfiniteDuration(),
+          "After so long a client is asked to connect again, which running calls do not notice: it "
+          "then sees servers that are new under the name.");
 ABSL_FLAG(absl::Duration, stalled_reader_timeout, sieve::Limits().stalled_reader_timeout,
           "A client that takes nothing of its stream for so long is given up.");
 ABSL_FLAG(bool, refuse_late, false,
@@ -252,6 +255,16 @@ absl::Status ReadLoadLimitFlags(Limits* limits) {
   return absl::OkStatus();
 }
 
+absl::Status ReadConnectionAgeFlag(absl::Duration* age) {
+  constexpr absl::Duration kMost = absl::Hours(24 * 7);
+  *age = absl::GetFlag(FLAGS_max_connection_age);
+  if (*age == absl::InfiniteDuration() || (*age >= absl::Seconds(1) && *age <= kMost)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--max_connection_age is ", absl::FormatDuration(*age), "; expected 1s to 168h, or inf"));
+}
+
 absl::Status ReadCallerFlags(ServerConfig* config) {
   config->api_keys = absl::GetFlag(FLAGS_api_keys);
   if (!config->api_keys.empty() && !absl::GetFlag(FLAGS_tenant_weights).empty()) {
@@ -324,6 +337,7 @@ absl::StatusOr<ServerConfig> ConfigFromFlags(LogConfig* log) {
   absl::Status status = ReadModelFlags(&config.model);
   status.Update(ReadRequestLimitFlags(&config.model.limits));
   status.Update(ReadLoadLimitFlags(&config.model.limits));
+  status.Update(ReadConnectionAgeFlag(&config.max_connection_age));
   status.Update(ReadCallerFlags(&config));
   status.Update(ReadTlsFlags(&config.tls));
   status.Update(ReadAddressFlags(&config));

@@ -83,6 +83,7 @@ absl::Status Server::StartGrpcServer() {
   }
   grpc.max_request_bytes = limits.max_request_bytes;
   grpc.max_streams_per_connection = limits.max_streams_per_connection;
+  grpc.max_connection_age = config_.max_connection_age;
   absl::StatusOr<std::unique_ptr<GrpcServer>> started = GrpcServer::Start(grpc, service_.get());
   if (!started.ok()) return started.status();
   grpc_ = *std::move(started);

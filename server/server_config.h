@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "kernels/dtype.h"
 #include "server/caller.h"
 #include "server/limits.h"
@@ -43,8 +44,9 @@ struct ServerConfig {
   std::string api_keys;           // path of their file; empty: none are asked for
   int64_t max_open_calls = 4096;  // at a time, whatever they do
   ListenAddress grpc;
-  std::optional<TlsFiles> tls;           // of gRPC; absent: plaintext
-  std::optional<ListenAddress> metrics;  // absent: off
+  absl::Duration max_connection_age = absl::InfiniteDuration();  // see GrpcServerOptions
+  std::optional<TlsFiles> tls;                                   // of gRPC; absent: plaintext
+  std::optional<ListenAddress> metrics;                          // absent: off
   RequestLogConfig request_log;
 };
 

@@ -4,6 +4,7 @@ a server had not started when it went away is answered by the other."""
 import concurrent.futures
 import contextlib
 import json
+import pathlib
 import signal
 import threading
 import time
@@ -204,3 +205,31 @@ def test_a_full_queue_is_tried_again(model_file, pool):
             assert call.code() == grpc.StatusCode.OK, str(call)
         assert 1 <= server.metrics()[refused] - before <= 4
         assert long.code() == queued.code() == grpc.StatusCode.OK
+
+
+def test_connections_are_renewed_without_a_call_noticing(model_file):
+    """So that clients look the name up again, and find servers that were added."""
+    with harness.running_server("--kv_cache_mb=64", "--max_connection_age=1s") as server:
+        with open_channel(server) as channel:
+            stub = harness.pb_grpc.GenerationStub(channel)
+            long = stub.Generate(request(**{**LONG, "max_tokens": 200}), timeout=120)
+            next(long)
+            seen = set()
+            deadline = time.monotonic() + 30
+            while len(seen) < 3:
+                assert time.monotonic() < deadline, f"connections: {seen}"
+                stub.GetModel(harness.pb.GetModelRequest(), timeout=10)
+                seen |= clients_of(server)
+                time.sleep(0.05)
+            result = Result(accepted=True)
+            for event in long:
+                result.add(event)
+            assert result.finished[0].usage.generated_tokens == 200
+
+
+def clients_of(server):
+    """Ports of the clients that are connected to the server's own."""
+    connections = [line.split()[1:4] for family in ("tcp", "tcp6")
+                   for line in pathlib.Path(f"/proc/net/{family}").read_text().splitlines()[1:]]
+    return {int(remote.partition(":")[2], 16) for local, remote, state in connections
+            if state == "01" and int(local.partition(":")[2], 16) == server.port}
