@@ -61,6 +61,10 @@ absl::Status CheckNamedIds(const Vocabulary& vocabulary) {
   if (vocabulary.bos.has_value()) {
     const absl::Status status = check("bos", *vocabulary.bos);
     if (!status.ok()) return status;
+    if (vocabulary.tokens[*vocabulary.bos].kind == Kind::kUnused) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("vocabulary: bos is token ", *vocabulary.bos, ", which stands for nothing"));
+    }
   }
   for (const int32_t id : vocabulary.eos) {
     const absl::Status status = check("eos", id);

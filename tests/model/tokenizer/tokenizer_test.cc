@@ -127,6 +127,9 @@ TEST(TokenizerTest, RefusesContradictions) {
   Vocabulary vocabulary = Bytes();
   vocabulary.bos = 256;
   EXPECT_THAT(error(vocabulary), HasSubstr("bos is token 256 of 256"));
+  vocabulary.tokens.push_back({"", Kind::kUnused});
+  EXPECT_THAT(error(vocabulary), HasSubstr("bos is token 256, which stands for nothing"));
+  vocabulary.tokens.pop_back();
   vocabulary.bos.reset();
   vocabulary.eos = {0, -1};
   EXPECT_THAT(error(vocabulary), HasSubstr("eos is token -1 of 256"));
