@@ -66,6 +66,15 @@ void SetBounds(const GrpcServerOptions& options, grpc::ServerBuilder* builder) {
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2);
 }
 
+// A compressed message is inflated whole before its size is looked at: a megabyte can become a
+// gigabyte. Calls with one are answered UNIMPLEMENTED.
+void RefuseCompression(grpc::ServerBuilder* builder) {
+  for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+    builder->SetCompressionAlgorithmSupportStatus(algorithm, false);
+  }
+  builder->AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
@@ -77,6 +86,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   builder.AddListeningPort(address, started->credentials_, &started->port_);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   SetBounds(options, &builder);
+  RefuseCompression(&builder);
   builder.RegisterService(service);
   builder.RegisterService(&started->reflection_);
   started->server_ = builder.BuildAndStart();
