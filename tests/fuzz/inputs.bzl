@@ -1,6 +1,21 @@
 """The kept inputs of each fuzz target (written by update_inputs.py)."""
 
 INPUTS = {
+    "api_keys": [
+        "corpus/api_keys/bad_fields",
+        "corpus/api_keys/none",
+        "corpus/api_keys/one",
+        "corpus/api_keys/twice",
+    ],
+    "caller": [
+        "corpus/caller/bad_tenant",
+        "corpus/caller/bad_weights",
+        "corpus/caller/bearer",
+        "corpus/caller/no_key",
+        "corpus/caller/tenant",
+        "corpus/caller/unknown_key",
+        "corpus/caller/weights",
+    ],
     "chat": [
         "corpus/chat/chatml",
         "corpus/chat/chatml_system",
@@ -56,6 +71,7 @@ INPUTS = {
         "corpus/tokenizer_json/no_bpe",
         "corpus/tokenizer_json/smallest",
         "corpus/tokenizer_json/tiny",
+        "regressions/tokenizer_json/bos_is_a_hole",
     ],
     "validator": [
         "corpus/validator/chat",

@@ -306,6 +306,31 @@ void AddRequests(const Seeds& seeds) {
   seeds.Add("validator", "not_a_message", std::string(1, 0) + nested);
 }
 
+void AddCallers(const Seeds& seeds) {
+  const std::string weights(1, 0), tenants(1, 1), keys(1, 2);
+  seeds.Add("caller", "weights", weights + "a=3,b=0.5,long-name_1.x=1000");
+  seeds.Add("caller", "bad_weights", weights + "a=nan,=1,a=1e400,b");
+  seeds.Add("caller", "tenant",
+            tenants +
+                "x-sieve-tenant: team-a\ntraceparent: "
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n");
+  seeds.Add("caller", "bad_tenant",
+            tenants + "x-sieve-tenant: a b\nx-sieve-tenant: c\ntraceparent: 00-0-0-\n");
+  seeds.Add("caller", "bearer", keys + "authorization: Bearer secret-key-1\n");
+  seeds.Add("caller", "unknown_key", keys + "x-api-key: another-key\n");
+  seeds.Add("caller", "no_key", keys + "authorization: Basic eDp5\n");
+
+  const std::string digest(64, 'a');
+  seeds.Add("api_keys", "one",
+            R"({"keys":[{"sha256":")" + digest + R"(","tenant":"a","weight":2.5,"note":"n"}]})");
+  seeds.Add("api_keys", "none", R"({"keys":[]})");
+  seeds.Add("api_keys", "twice",
+            R"({"keys":[{"sha256":")" + digest + R"(","tenant":"a"},{"sha256":")" +
+                std::string(64, 'A') + R"(","tenant":"a","weight":1}]})");
+  seeds.Add("api_keys", "bad_fields",
+            R"({"keys":[{"sha256":"secret","tenant":"","weight":-1,"key":"x"}]})");
+}
+
 }  // namespace
 }  // namespace sieve
 
@@ -323,6 +348,7 @@ int main(int argc, char** argv) {
   sieve::AddDetokenizer(seeds);
   sieve::AddChats(seeds);
   sieve::AddRequests(seeds);
+  sieve::AddCallers(seeds);
   std::filesystem::remove_all(seeds.Scratch());
   return 0;
 }

@@ -9,6 +9,8 @@
 #include "grpcpp/support/slice.h"
 #include "model/tokenizer/utf8_stream.h"
 #include "server/message_buffer.h"
+#include "server/refusal.h"
+#include "server/status_mapping.h"
 #include "server/validation.h"
 #include "tests/fuzz/check.h"
 #include "tests/fuzz/input.h"
@@ -20,6 +22,7 @@ namespace {
 using namespace sieve;  // NOLINT: LLVMFuzzerTestOneInput must be outside
 
 constexpr size_t kLongestMessage = 2000;
+constexpr size_t kMetadataBytes = 8000;  // clients take 8 KiB
 
 // Small, so that inputs of a few kilobytes reach them.
 Limits FuzzLimits() {
@@ -57,6 +60,22 @@ void CheckRefused(const absl::Status& status) {
   // Never the whole input again.
   FUZZ_CHECK(!message.empty() && message.size() < kLongestMessage, message.size());
   FUZZ_CHECK(IsValidUtf8(message), message);
+  // As gRPC sends it, details in base64.
+  const grpc::Status sent = ToGrpcStatus(status);
+  const size_t bytes = sent.error_message().size() + sent.error_details().size() * 4 / 3;
+  FUZZ_CHECK(bytes < kMetadataBytes, bytes);
+}
+
+// Of a well-formed message that breaks a rule: the fields are named.
+void CheckViolations(const absl::Status& status) {
+  CheckRefused(status);
+  if (!absl::IsInvalidArgument(status)) return;
+  const std::vector<FieldViolation> violations = ViolationsOf(status);
+  FUZZ_CHECK(!violations.empty(), status.ToString());
+  for (const FieldViolation& violation : violations) {
+    FUZZ_CHECK(!violation.field.empty() && IsValidUtf8(violation.field));
+    FUZZ_CHECK(!violation.description.empty() && IsValidUtf8(violation.description));
+  }
 }
 
 // Whether low <= value <= high; false for NaN.
@@ -122,7 +141,7 @@ void RunGenerate(std::string_view bytes, bool chat) {
   if (!request.ok()) return CheckRefused(request.status());
   const absl::Time arrival = absl::FromUnixSeconds(1'700'000'000);
   const auto valid = Validator(chat).Generate(*request, arrival, absl::InfiniteFuture());
-  if (!valid.ok()) return CheckRefused(valid.status());
+  if (!valid.ok()) return CheckViolations(valid.status());
   CheckGeneration(*valid, arrival);
   FUZZ_CHECK(chat || !request->has_chat());
 }
@@ -131,7 +150,7 @@ void RunTokenize(std::string_view bytes) {
   const auto request = Parse<v1::TokenizeRequest>(bytes);
   if (!request.ok()) return CheckRefused(request.status());
   const auto ids = Validator(/*chat=*/true).Tokenize(*request);
-  if (!ids.ok()) return CheckRefused(ids.status());
+  if (!ids.ok()) return CheckViolations(ids.status());
   CheckIds(*ids);
 }
 
@@ -139,7 +158,7 @@ void RunDetokenize(std::string_view bytes) {
   const auto request = Parse<v1::DetokenizeRequest>(bytes);
   if (!request.ok()) return CheckRefused(request.status());
   const auto text = Validator(/*chat=*/true).Detokenize(*request);
-  if (!text.ok()) return CheckRefused(text.status());
+  if (!text.ok()) return CheckViolations(text.status());
   FUZZ_CHECK(IsValidUtf8(*text), *text);
   // A byte that is not UTF-8 becomes three.
   FUZZ_CHECK(text->size() <= 3 * static_cast<size_t>(TheLimits().max_request_bytes));
