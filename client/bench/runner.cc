@@ -33,8 +33,8 @@ Measurements Runner::Run(Workload* workload) {
     CancelDue(now);
     if (!next) {
       if (now >= drain_end_) AbandonAll();
-    } else if (now >= config_.window.end) {
-      next.reset();
+    } else if (config_.concurrency && now >= config_.window.end) {
+      next.reset();  // in an open loop the workload ends itself, however late this thread is
     } else if (const std::optional<int64_t> intended = TakeDue(*next, now)) {
       Send(*std::move(next), *intended);
       next = Prepare(workload);

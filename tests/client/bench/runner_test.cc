@@ -134,6 +134,36 @@ TEST(RunnerTest, AClosedLoopHidesTheStall) {
   EXPECT_EQ(m.max_in_flight, 1);
 }
 
+// Makes the sending thread late.
+class SlowWorkload final : public Workload {
+ public:
+  std::optional<Arrival> Next() override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    Arrival arrival;
+    arrival.index = next_++;
+    arrival.at_ns = arrival.index * kMs;
+    arrival.prompt_tokens = arrival.max_tokens = 1;
+    return arrival;
+  }
+
+ private:
+  int64_t next_ = 0;
+};
+
+TEST(RunnerTest, ALateGeneratorSendsAllThatWasDueAndSaysHowLate) {
+  TimedServer server({});
+  const auto stub = server.fake().NewStub();
+  Runner::Config config;
+  config.stubs = {stub.get()};
+  config.window.end = 10 * kMs;
+  Runner runner(config, PromptMaker(1, 0, 100), Objective());
+  SlowWorkload workload;
+  const Measurements m = runner.Run(&workload);
+  EXPECT_EQ(m.by_code.at("OK"), 10);
+  EXPECT_GE(m.lag.max(), 200 * kMs);
+  EXPECT_GE(m.first_token.max(), 200 * kMs);
+}
+
 TEST(RunnerTest, AClosedLoopKeepsItsNumberInFlight) {
   TimedServer server({.first_token_ns = 30 * kMs});
   Experiment experiment;
