@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/types/span.h"
 #include "server/event_encoding.h"
 #include "server/message_buffer.h"
 #include "server/model_encoding.h"
@@ -45,16 +46,20 @@ absl::Status Invalid(const absl::Status& status) {
   return Refusal(status, RefusalReason::kInvalid);
 }
 
+// Fills in `request_id` as far as it can also when the request is not valid.
 absl::StatusOr<GenerationRequest> ReadRequest(const RequestValidator& validator,
                                               const grpc::ByteBuffer& request, const Caller& caller,
-                                              absl::Time arrival, absl::Time deadline) {
+                                              absl::Time arrival, absl::Time deadline,
+                                              std::string* request_id) {
   if (absl::Now() >= deadline) {
     return absl::DeadlineExceededError("the call's deadline passed before its request was read");
   }
   const auto message = ParseMessage<v1::GenerateRequest>(request);
   if (!message.ok()) return Invalid(message.status());
+  *request_id = message->request_id();
   absl::StatusOr<GenerationRequest> read = validator.Generate(*message, arrival, deadline);
   if (!read.ok()) return Invalid(read.status());
+  *request_id = read->id;
   read->tenant = caller.tenant;
   read->tenant_weight = caller.weight;
   read->traceparent = caller.traceparent;
@@ -85,8 +90,11 @@ void GenerationService::StartLater(std::shared_ptr<Reactor> reactor, Admitted ad
                 backend = admitted.backend, request, arrival = absl::Now(),
                 deadline = DeadlineOf(call)] {
     if (reactor->cancelled()) return;
-    CountRefused(
-        reactor->Start(ReadRequest(backend->validator, request, caller, arrival, deadline)));
+    std::string request_id;
+    absl::StatusOr<GenerationRequest> read =
+        ReadRequest(backend->validator, request, caller, arrival, deadline, &request_id);
+    if (read.ok()) LogPrompt(*backend, *read);
+    CountRefused(reactor->Start(std::move(read)), caller, request_id);
   });
 }
 
@@ -95,7 +103,8 @@ grpc::ServerUnaryReactor* GenerationService::AnswerLater(WorkerPool* pool,
                                                          grpc::CallbackServerContext* call,
                                                          const grpc::ByteBuffer& request,
                                                          grpc::ByteBuffer* response, Make make) {
-  absl::StatusOr<Admitted> admitted = Admit(*call);
+  Caller caller;
+  absl::StatusOr<Admitted> admitted = Admit(*call, &caller);
   using Response = decltype(make(*admitted, request));
   grpc::ServerUnaryReactor* const reactor = call->DefaultReactor();
   if (!admitted.ok()) return Answer(call, reactor, Response(admitted.status()), response);
@@ -111,8 +120,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::Generate(
   absl::StatusOr<Admitted> admitted = AdmitGeneration(*call);
   if (!admitted.ok()) return new RefusedStream(call, admitted.status());  // deletes itself
   const ServiceParts& parts = admitted->backend->parts;
-  const auto reactor =
-      GenerateReactor::Create({call, std::move(admitted->open), parts.engine, parts.tokenizer});
+  const auto reactor = GenerateReactor::Create(
+      {call, std::move(admitted->open), parts.engine, parts.tokenizer, config_.content_log});
   stall_watch_.Add(reactor);
   StartLater(reactor, *std::move(admitted), *call, *request);
   return reactor.get();
@@ -127,7 +136,8 @@ grpc::ServerUnaryReactor* GenerationService::GenerateOnce(grpc::CallbackServerCo
   }
   const ServiceParts& parts = admitted->backend->parts;
   const auto reactor = GenerateOnceReactor::Create(
-      {call, std::move(admitted->open), parts.engine, parts.tokenizer}, response);
+      {call, std::move(admitted->open), parts.engine, parts.tokenizer, config_.content_log},
+      response);
   StartLater(reactor, *std::move(admitted), *call, *request);
   return reactor.get();
 }
@@ -140,8 +150,9 @@ grpc::ServerUnaryReactor* GenerationService::EstimateCost(grpc::CallbackServerCo
           const Admitted& admitted,
           const grpc::ByteBuffer& message) -> absl::StatusOr<v1::EstimateCostResponse> {
     const Backend& backend = *admitted.backend;
+    std::string request_id;
     const absl::StatusOr<GenerationRequest> read =
-        ReadRequest(backend.validator, message, admitted.caller, arrival, deadline);
+        ReadRequest(backend.validator, message, admitted.caller, arrival, deadline, &request_id);
     if (!read.ok()) return read.status();
     const absl::StatusOr<CostEstimate> cost = backend.parts.engine->EstimateCost(*read);
     if (!cost.ok()) return cost.status();
@@ -210,11 +221,12 @@ absl::StatusOr<const GenerationService::Backend*> GenerationService::LoadedBacke
 }
 
 absl::StatusOr<GenerationService::Admitted> GenerationService::Admit(
-    const grpc::CallbackServerContext& call) {
+    const grpc::CallbackServerContext& call, Caller* caller) {
   Admitted admitted;
-  absl::StatusOr<Caller> caller = ReadCaller(config_.callers, call.client_metadata());
-  if (!caller.ok()) return caller.status();
-  admitted.caller = *std::move(caller);
+  absl::StatusOr<Caller> read = ReadCaller(config_.callers, call.client_metadata());
+  if (!read.ok()) return read.status();
+  *caller = *std::move(read);
+  admitted.caller = *caller;
   const absl::StatusOr<const Backend*> backend = LoadedBackend();
   if (!backend.ok()) return backend.status();
   admitted.backend = *backend;
@@ -233,19 +245,30 @@ absl::StatusOr<GenerationService::Admitted> GenerationService::Admit(
 
 absl::StatusOr<GenerationService::Admitted> GenerationService::AdmitGeneration(
     const grpc::CallbackServerContext& call) {
-  absl::StatusOr<Admitted> admitted = Admit(call);
+  Caller caller;
+  absl::StatusOr<Admitted> admitted = Admit(call, &caller);
   absl::Status status = admitted.status();
   if (status.ok()) {
-    const Caller& caller = admitted->caller;
     status = admitted->backend->parts.engine->CheckAdmission(caller.tenant, caller.weight);
   }
-  CountRefused(status);
+  CountRefused(status, caller, /*request_id=*/"");
   if (!status.ok()) return status;
   return admitted;
 }
 
-void GenerationService::CountRefused(const absl::Status& status) const {
-  if (!status.ok() && config_.on_refused) config_.on_refused(status);
+void GenerationService::LogPrompt(const Backend& backend, const GenerationRequest& request) const {
+  if (config_.content_log == nullptr) return;
+  // Every token is a byte at least.
+  const absl::Span<const int32_t> ids =
+      absl::MakeConstSpan(request.prompt).subspan(0, ContentLog::kMaxTextBytes);
+  config_.content_log->Prompt(
+      request.id, DecodeBytes(*backend.parts.tokenizer, ids, /*include_special_tokens=*/true));
+}
+
+void GenerationService::CountRefused(const absl::Status& status, const Caller& caller,
+                                     absl::string_view request_id) const {
+  if (status.ok() || !config_.on_refused) return;
+  config_.on_refused({status, request_id, caller.tenant, caller.traceparent});
 }
 
 }  // namespace sieve

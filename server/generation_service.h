@@ -8,15 +8,18 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
 #include "model/chat/chat_format.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/caller.h"
+#include "server/content_log.h"
 #include "server/engine.h"
 #include "server/model_info.h"
 #include "server/open_calls.h"
 #include "server/reactors.h"
+#include "server/refused_request.h"
 #include "server/stall_watch.h"
 #include "server/validation.h"
 #include "server/worker_pool.h"
@@ -33,7 +36,8 @@ struct ServiceConfig {
   absl::Duration stalled_reader_timeout = absl::Seconds(30);
   // Told of each generation that never reached the engine's queue; may be empty. Called from many
   // threads.
-  std::function<void(const absl::Status&)> on_refused;
+  std::function<void(const RefusedRequest&)> on_refused;
+  const ContentLog* content_log = nullptr;  // borrowed; null: what is said is not logged
 };
 
 // What the service works with; everything is borrowed.
@@ -100,7 +104,8 @@ class GenerationService final : public RawGenerationService {
   };
 
   absl::StatusOr<const Backend*> LoadedBackend() const;
-  absl::StatusOr<Admitted> Admit(const grpc::CallbackServerContext& call);
+  // Fills in `caller` as far as it can also when it refuses.
+  absl::StatusOr<Admitted> Admit(const grpc::CallbackServerContext& call, Caller* caller);
   // Also asks whether the engine has room.
   absl::StatusOr<Admitted> AdmitGeneration(const grpc::CallbackServerContext& call);
 
@@ -113,7 +118,9 @@ class GenerationService final : public RawGenerationService {
   grpc::ServerUnaryReactor* AnswerLater(WorkerPool* pool, grpc::CallbackServerContext* call,
                                         const grpc::ByteBuffer& request, grpc::ByteBuffer* response,
                                         Make make);
-  void CountRefused(const absl::Status& status) const;
+  void LogPrompt(const Backend& backend, const GenerationRequest& request) const;
+  void CountRefused(const absl::Status& status, const Caller& caller,
+                    absl::string_view request_id) const;
 
   const ServiceConfig config_;
   std::unique_ptr<const Backend> loaded_;

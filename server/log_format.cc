@@ -29,7 +29,6 @@ class JsonFormatter : public spdlog::formatter {
            &line);
     const absl::string_view payload(message.payload.data(), message.payload.size());
     if (message.logger_name == spdlog::string_view_t(kRequestLoggerName)) {
-      Append("\"request\",", &line);
       Append(payload, &line);
     } else {
       Append(nlohmann::json(std::string(payload))

@@ -9,8 +9,8 @@ namespace sieve {
 
 enum class LogFormat { kText, kJson };
 
-// The logger of this name hands over the fields of a request's line as MakeLogFormatter wants them:
-// for kJson the inside of an object (`"code":"OK","phase":"decode"`), for kText the text itself.
+// The logger of this name hands over lines as LogFields makes them: for kJson what follows "msg" in
+// the object (`"request","code":"OK"`), for kText the text itself.
 inline constexpr char kRequestLoggerName[] = "request";
 
 // Lines begin with the time (RFC 3339, UTC) and the level. One line a message, whatever it holds:

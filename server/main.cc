@@ -106,6 +106,8 @@ ABSL_FLAG(std::string, tenant_weights, "",
           "that are not listed have 1.");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warn, error or off.");
 ABSL_FLAG(std::string, log_format, "text", "text, or json: one object a line.");
+ABSL_FLAG(bool, log_prompts, false,
+          "Log prompts and completions too: they are what users said. Off unless asked for.");
 ABSL_FLAG(bool, log_requests, true,
           "Log one line for each request that ends or is refused, without what it says.");
 
@@ -328,6 +330,7 @@ absl::Status ReadLogFlags(LogConfig* log, RequestLogConfig* requests) {
   }
   log->format = format == "json" ? LogFormat::kJson : LogFormat::kText;
   requests->format = log->format;
+  requests->content = absl::GetFlag(FLAGS_log_prompts);
   requests->enabled = absl::GetFlag(FLAGS_log_requests);
   return absl::OkStatus();
 }

@@ -67,10 +67,19 @@ void GenerateReactor::Advance() {
     FinishLocked(end->status);
     return;
   }
+  if (parts_.content_log != nullptr) LogContent(*event);
   writing_ = true;
   write_began_ = absl::Now();
   message_ = SerializeMessage(Encode(context_, *event));
   StartWrite(&message_);
+}
+
+void GenerateReactor::LogContent(const GenerationEvent& event) {
+  if (const auto* delta = std::get_if<DeltaEvent>(&event)) {
+    texts_[delta->sample] += delta->text;
+  } else if (const auto* finished = std::get_if<FinishedEvent>(&event)) {
+    parts_.content_log->Completion(context_.request_id, finished->sample, texts_[finished->sample]);
+  }
 }
 
 void GenerateReactor::OnWriteDone(bool ok) {
@@ -159,7 +168,11 @@ void GenerateOnceReactor::Collect(const GenerationEvent& event) {
   } else if (const auto* delta = std::get_if<DeltaEvent>(&event)) {
     AppendOutput(context_, *delta, collected_.mutable_samples(delta->sample));
   } else if (const auto* finished = std::get_if<FinishedEvent>(&event)) {
-    EncodeEvent(*finished, collected_.mutable_samples(finished->sample)->mutable_finished());
+    v1::Sample* sample = collected_.mutable_samples(finished->sample);
+    EncodeEvent(*finished, sample->mutable_finished());
+    if (parts_.content_log != nullptr) {
+      parts_.content_log->Completion(context_.request_id, finished->sample, sample->text());
+    }
   } else {
     const absl::Status& status = std::get<EndEvent>(event).status;
     if (status.ok()) *response_ = SerializeMessage(collected_);

@@ -1,15 +1,19 @@
 #ifndef SIEVE_SERVER_REACTORS_H_
 #define SIEVE_SERVER_REACTORS_H_
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/grpcpp.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/content_log.h"
 #include "server/engine.h"
 #include "server/event_encoding.h"
 #include "server/event_reader.h"
@@ -38,6 +42,7 @@ struct CallParts {
   std::shared_ptr<const OpenCalls::Call> open;
   Engine* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
+  const ContentLog* content_log = nullptr;  // null: off
 };
 
 // Sends the events of one request as GenerateEvent messages, one write at a time. While the client
@@ -65,6 +70,7 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   // Sends the next event when there is one and no write is under way.
   void Advance();
+  void LogContent(const GenerationEvent& event);  // REQUIRES: mutex_ is held
   void FinishLocked(const absl::Status& status);  // REQUIRES: mutex_ is held
 
   const CallParts parts_;  // first: the call is over when all else is gone
@@ -76,7 +82,8 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   absl::Time write_began_;
   bool cancelled_ = false;
   bool finished_ = false;
-  grpc::ByteBuffer message_;  // lives until its write is done
+  grpc::ByteBuffer message_;              // lives until its write is done
+  std::map<int32_t, std::string> texts_;  // of samples until now, for the content log
 
   EventReader reader_;  // last: its destructor waits for Advance on the engine's thread
 };

@@ -1,46 +1,16 @@
 #include "server/request_log.h"
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
-#include <string>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "server/log_fields.h"
 #include "server/refusal.h"
 
 namespace sieve {
 namespace {
 
-using Fields = nlohmann::ordered_json;
-
-std::string Dump(const Fields& value) {
-  return value.dump(-1, ' ', /*ensure_ascii=*/true, Fields::error_handler_t::replace);
-}
-
-// A value that cannot be mistaken for more than one.
-bool IsPlain(const std::string& text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return absl::ascii_isalnum(c) || absl::StrContains("-_.:/@", absl::string_view(&c, 1));
-  });
-}
-
-std::string AsText(const Fields& fields) {
-  std::string line = "request";
-  for (const auto& [name, value] : fields.items()) {
-    const bool plain = value.is_string() && IsPlain(value.get_ref<const std::string&>());
-    absl::StrAppend(&line, " ", name, "=", plain ? value.get<std::string>() : Dump(value));
-  }
-  return line;
-}
-
-// Without its braces.
-std::string AsJson(const Fields& fields) {
-  std::string object = Dump(fields);
-  return object.substr(1, object.size() - 2);
-}
+// Ids that are valid are no longer (sieve.v1.GenerateRequest).
+constexpr size_t kMaxIdBytes = 128;
 
 const char* NameOf(RequestPhase phase) {
   switch (phase) {
@@ -54,25 +24,27 @@ const char* NameOf(RequestPhase phase) {
   return "queue";
 }
 
+void AddCode(const absl::Status& status, LogFields* fields) {
+  fields->Add("code", absl::StatusCodeToString(status.code()));
+}
+
 // Its parts, of fixed lengths: version, trace id, parent (span) id, flags.
-void AddTrace(absl::string_view traceparent, Fields* fields) {
+void AddTrace(absl::string_view traceparent, LogFields* fields) {
   if (traceparent.size() < 55) return;
-  (*fields)["trace_id"] = std::string(traceparent.substr(3, 32));
-  (*fields)["span_id"] = std::string(traceparent.substr(36, 16));
+  fields->Add("trace_id", traceparent.substr(3, 32));
+  fields->Add("span_id", traceparent.substr(36, 16));
+}
+
+void AddSeconds(absl::string_view name, absl::Duration time, LogFields* fields) {
+  fields->Add(name, absl::ToDoubleSeconds(time));
 }
 
 // Those that only the server can be the cause of.
-bool IsServersFault(absl::StatusCode code) {
-  return code == absl::StatusCode::kInternal || code == absl::StatusCode::kUnknown ||
-         code == absl::StatusCode::kDataLoss;
-}
-
-void Write(spdlog::logger* logger, LogFormat format, const absl::Status& status,
-           const Fields& fields) {
-  const auto level = IsServersFault(status.code()) ? spdlog::level::err : spdlog::level::info;
-  if (!logger->should_log(level)) return;
-  const std::string line = format == LogFormat::kJson ? AsJson(fields) : AsText(fields);
-  logger->log(level, spdlog::string_view_t(line));
+spdlog::level::level_enum LevelOf(const absl::Status& status) {
+  const bool servers_fault = status.code() == absl::StatusCode::kInternal ||
+                             status.code() == absl::StatusCode::kUnknown ||
+                             status.code() == absl::StatusCode::kDataLoss;
+  return servers_fault ? spdlog::level::err : spdlog::level::info;
 }
 
 }  // namespace
@@ -81,44 +53,44 @@ RequestLog::RequestLog(LogFormat format, std::shared_ptr<spdlog::logger> logger)
     : format_(format), logger_(std::move(logger)) {}
 
 void RequestLog::OnEnd(const RequestRecord& record) {
+  const spdlog::level::level_enum level = LevelOf(record.status);
+  if (!logger_->should_log(level)) return;
   const GenerationRequest& request = record.request;
-  Fields fields = {
-      {"request_id", request.id},
-      {"tenant", request.tenant},
-      {"code", absl::StatusCodeToString(record.status.code())},
-      {"phase", NameOf(record.phase)},
-      {"prompt_tokens", record.prompt_tokens},
-      {"cached_prompt_tokens", record.cached_prompt_tokens},
-      {"generated_tokens", record.generated_tokens},
-      {"num_samples", request.num_samples},
-      {"priority", request.priority},
-      {"queue_s", absl::ToDoubleSeconds(record.queue)},
-      {"prefill_s", absl::ToDoubleSeconds(record.prefill)},
-      {"decode_s", absl::ToDoubleSeconds(record.decode)},
-      {"total_s", absl::ToDoubleSeconds(record.end_to_end)},
-      {"peak_cache_bytes", record.peak_cache_bytes},
-      {"page_seconds", record.page_seconds},
-      {"preemptions", record.preemptions},
-  };
-  if (record.time_to_first_token) {
-    fields["ttft_s"] = absl::ToDoubleSeconds(*record.time_to_first_token);
-  }
-  if (!record.status.ok()) fields["error"] = std::string(record.status.message());
+  LogFields fields(format_, "request");
+  fields.Add("request_id", request.id);
+  fields.Add("tenant", request.tenant);
+  AddCode(record.status, &fields);
+  fields.Add("phase", NameOf(record.phase));
+  fields.Add("prompt_tokens", int64_t{record.prompt_tokens});
+  fields.Add("cached_prompt_tokens", int64_t{record.cached_prompt_tokens});
+  fields.Add("generated_tokens", record.generated_tokens);
+  fields.Add("num_samples", int64_t{request.num_samples});
+  fields.Add("priority", int64_t{request.priority});
+  AddSeconds("queue_s", record.queue, &fields);
+  AddSeconds("prefill_s", record.prefill, &fields);
+  if (record.time_to_first_token) AddSeconds("ttft_s", *record.time_to_first_token, &fields);
+  AddSeconds("decode_s", record.decode, &fields);
+  AddSeconds("total_s", record.end_to_end, &fields);
+  fields.Add("peak_cache_bytes", record.peak_cache_bytes);
+  fields.Add("page_seconds", record.page_seconds);
+  fields.Add("preemptions", int64_t{record.preemptions});
+  if (!record.status.ok()) fields.Add("error", record.status.message());
   AddTrace(request.traceparent, &fields);
-  Write(logger_.get(), format_, record.status, fields);
+  logger_->log(level, spdlog::string_view_t(fields.line()));
 }
 
 void RequestLog::OnRefused(const RefusedRequest& request) {
-  Fields fields = {
-      {"request_id", std::string(request.request_id)},
-      {"tenant", std::string(request.tenant)},
-      {"code", absl::StatusCodeToString(request.status.code())},
-      {"phase", "admission"},
-      {"reason", std::string(NameOf(ReasonOf(request.status)))},
-      {"error", std::string(request.status.message())},
-  };
+  const spdlog::level::level_enum level = LevelOf(request.status);
+  if (!logger_->should_log(level)) return;
+  LogFields fields(format_, "request");
+  fields.Add("request_id", request.request_id.substr(0, kMaxIdBytes));
+  fields.Add("tenant", request.tenant);
+  AddCode(request.status, &fields);
+  fields.Add("phase", "admission");
+  fields.Add("reason", NameOf(ReasonOf(request.status)));
+  fields.Add("error", request.status.message());
   AddTrace(request.traceparent, &fields);
-  Write(logger_.get(), format_, request.status, fields);
+  logger_->log(level, spdlog::string_view_t(fields.line()));
 }
 
 }  // namespace sieve

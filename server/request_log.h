@@ -3,21 +3,12 @@
 
 #include <memory>
 
-#include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "server/engine.h"
 #include "server/log_format.h"
+#include "server/refused_request.h"
 #include "spdlog/logger.h"
 
 namespace sieve {
-
-// A request that was refused before the engine took it; what is not known is empty.
-struct RefusedRequest {
-  const absl::Status& status;
-  absl::string_view request_id{};
-  absl::string_view tenant{};
-  absl::string_view traceparent{};  // as in GenerationRequest
-};
 
 // One line for each request: who, how it ended, sizes and times; never what it said. Requests that
 // failed for a reason of the server's own are logged as errors. docs/metrics.md lists the fields.

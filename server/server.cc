@@ -45,6 +45,9 @@ void Server::SetUpObservers() {
     request_log_ = std::make_unique<RequestLog>(config_.request_log.format, logger);
     observers_.Add(request_log_.get());
   }
+  if (const auto logger = RequestLogger(); logger && config_.request_log.content) {
+    content_log_ = std::make_unique<ContentLog>(config_.request_log.format, logger);
+  }
 }
 
 absl::Status Server::StartMetricsServer() {
@@ -62,10 +65,11 @@ absl::Status Server::StartGrpcServer() {
   service.callers = config_.callers;
   service.max_open_calls = config_.max_open_calls;
   service.stalled_reader_timeout = limits.stalled_reader_timeout;
-  service.on_refused = [this](const absl::Status& status) {
-    metrics_.OnRefused(status);
-    if (request_log_) request_log_->OnRefused({.status = status});
+  service.on_refused = [this](const RefusedRequest& request) {
+    metrics_.OnRefused(request.status);
+    if (request_log_) request_log_->OnRefused(request);
   };
+  service.content_log = content_log_.get();
   service_ = std::make_unique<GenerationService>(std::move(service));
 
   GrpcServerOptions grpc;

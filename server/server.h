@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/content_log.h"
 #include "server/generation_service.h"
 #include "server/grpc_server.h"
 #include "server/metrics.h"
@@ -60,6 +61,7 @@ class Server {
   // In the order in which they borrow from each other.
   Metrics metrics_;
   std::unique_ptr<RequestLog> request_log_;  // null: off
+  std::unique_ptr<ContentLog> content_log_;  // null: off
   ObserverList observers_;
   std::atomic<int64_t> listen_nanoseconds_ = 0;  // see StartupTimes; 0 until then
   std::unique_ptr<ModelHost> host_;

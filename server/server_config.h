@@ -35,6 +35,7 @@ struct ModelHostConfig {
 // The log's lines of requests.
 struct RequestLogConfig {
   bool enabled = true;
+  bool content = false;                 // prompts and completions too
   LogFormat format = LogFormat::kText;  // that of the log which they go to
 };
 

@@ -36,7 +36,8 @@ TEST(LogFormatTest, JsonIsOneObjectALine) {
   EXPECT_EQ(Format(LogFormat::kJson, "server", "serving \"tiny\""),
             "{\"time\":\"2026-03-01T12:34:56.789Z\",\"level\":\"warning\",\"msg\":\"serving "
             "\\\"tiny\\\"\"}\n");
-  EXPECT_EQ(Format(LogFormat::kJson, kRequestLoggerName, "\"code\":\"OK\"", spdlog::level::info),
+  EXPECT_EQ(Format(LogFormat::kJson, kRequestLoggerName, "\"request\",\"code\":\"OK\"",
+                   spdlog::level::info),
             "{\"time\":\"2026-03-01T12:34:56.789Z\",\"level\":\"info\",\"msg\":\"request\","
             "\"code\":\"OK\"}\n");
 }

@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -106,8 +107,9 @@ TEST_F(RequestLogTest, ATextLineHasTheSameFields) {
       EndsWith(absl::StrCat(
           "info request request_id=req-1 tenant=blue code=OK phase=decode prompt_tokens=100 "
           "cached_prompt_tokens=64 generated_tokens=37 num_samples=2 priority=-3 queue_s=0.005 "
-          "prefill_s=0.25 decode_s=1.5 total_s=1.755 peak_cache_bytes=1048576 page_seconds=3.5 "
-          "preemptions=1 ttft_s=0.255 trace_id=",
+          "prefill_s=0.25 ttft_s=0.255 decode_s=1.5 total_s=1.755 peak_cache_bytes=1048576 "
+          "page_seconds=3.5 "
+          "preemptions=1 trace_id=",
           kTraceId, " span_id=", kSpanId, "\n")));
 }
 
@@ -149,6 +151,27 @@ TEST_F(RequestLogTest, ARefusedRequestHasItsReason) {
                         {"phase", "admission"},
                         {"reason", "queue_full"},
                         {"error", "the queue is full"}}));
+}
+
+TEST_F(RequestLogTest, AnIdOfAnyLengthIsCut) {
+  const absl::Status invalid = absl::InvalidArgumentError("request_id is too long");
+  const std::string id(1000000, 'x');
+  const std::string text = Logged(LogFormat::kJson, [&](RequestLog* log) {
+    log->OnRefused({.status = invalid, .request_id = id});
+  });
+  EXPECT_EQ(json::parse(text)["request_id"], id.substr(0, 128));
+  EXPECT_LT(text.size(), 500);
+}
+
+// Not a number is no JSON.
+TEST_F(RequestLogTest, EveryNumberCanBeParsed) {
+  const absl::Status ok;
+  RequestRecord record = Record(ok);
+  record.page_seconds = std::numeric_limits<double>::infinity();
+  record.end_to_end = absl::Hours(1000);
+  const json line = json::parse(LoggedEnd(LogFormat::kJson, record));
+  EXPECT_TRUE(line["page_seconds"].is_null());
+  EXPECT_EQ(line["total_s"], 3600000.0);
 }
 
 // Names that callers choose, and messages that quote them, stay inside their field.

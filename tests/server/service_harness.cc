@@ -9,9 +9,9 @@ namespace sieve {
 ServiceHarness::ServiceHarness(Engine* engine, const ModelInfo& model, HarnessOptions options)
     : model_(model) {
   ServiceConfig service = std::move(options.service);
-  service.on_refused = [this](const absl::Status& status) {
+  service.on_refused = [this](const RefusedRequest& request) {
     std::lock_guard lock(mutex_);
-    refused_.push_back(status);
+    refused_.push_back(request.status);
   };
   service_ = std::make_unique<GenerationService>(std::move(service));
   GrpcServerOptions grpc = std::move(options.grpc);

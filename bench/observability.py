@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""What watching costs: throughput of a server that is watched (a scrape every second, a JSON line for each request)
+against one whose metrics port and log are off.
+
+  bazel build //server:sieve_server //bench:service_bench
+  python3 bench/observability.py --rounds 20          # on a quiet machine; appends to bench/results/observability.jsonl
+
+Two servers stay up the whole time, one of each kind, and are driven turn about, so that whatever else the machine does falls on both; which of
+the two comes first changes from round to round. A round's ratio is watched / unwatched throughput. The answer is the mean of the log ratios with
+Student's 95 % confidence interval. `--null` makes the second server an unwatched one too: what the method says when there is nothing to find.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import math
+import os
+import pathlib
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CACHE = pathlib.Path(
+    os.environ.get("SIEVE_CACHE")
+    or pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "sieve"
+)
+WATCHED = ["--metrics_listen=127.0.0.1:0", "--log_format=json", "--log_requests=true", "--log_level=info"]
+UNWATCHED = ["--metrics_listen=", "--log_requests=false", "--log_level=off"]
+# Student's t, two-sided 95 %, by degrees of freedom.
+T95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+       2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042]
+
+
+@contextlib.contextmanager
+def server(args, flags):
+    """A running server: its gRPC and metrics ports, and the file of its log."""
+    with tempfile.TemporaryDirectory() as folder:
+        port_file, log = pathlib.Path(folder) / "ports", pathlib.Path(folder) / "log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [args.server, f"--model={args.model}", "--listen=127.0.0.1:0", f"--port_file={port_file}",
+                 f"--kv_cache_mb={args.kv_cache_mb}", *flags], stderr=out)
+        try:
+            while not port_file.exists():
+                if process.poll() is not None:
+                    raise SystemExit(f"the server ended with {process.returncode}:\n{log.read_text()}")
+                time.sleep(0.01)
+            ports = dict(re.findall(r"(\w+)=(\d+)", port_file.read_text()))
+            wait_until_loaded(args, ports["grpc"])
+            yield int(ports["grpc"]), int(ports["metrics"]), log
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def wait_until_loaded(args, port):
+    while subprocess.run(bench_command(args, port, streams=1, tokens=1), capture_output=True, check=False).returncode:
+        time.sleep(0.1)
+
+
+def bench_command(args, port, streams, tokens):
+    return [args.bench, f"--server=127.0.0.1:{port}", f"--streams={streams}", "--rounds=1",
+            f"--prompt_tokens={args.prompt_tokens}", f"--generated_tokens={tokens}"]
+
+
+def throughput(args, port):
+    """Generated tokens a second of one turn."""
+    out = subprocess.run(bench_command(args, port, args.streams, args.generated_tokens), check=True,
+                         capture_output=True, text=True)
+    return json.loads(out.stdout)["tokens_per_second"][0]
+
+
+class Scraper:
+    """Scrapes every second, as Prometheus would, but more often."""
+
+    def __init__(self, port):
+        self._url = f"http://127.0.0.1:{port}/metrics"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self.count, self.bytes = 0, 0
+
+    def _run(self):
+        while not self._stop.wait(1):
+            with self._opener.open(self._url, timeout=10) as response:
+                self.bytes = len(response.read())
+            self.count += 1
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._stop.set()
+        self._thread.join()
+
+
+def interval(ratios):
+    """(geometric mean, low, high): 95 % confidence for the mean of the logarithms."""
+    logs = [math.log(ratio) for ratio in ratios]
+    mean = statistics.fmean(logs)
+    if len(logs) < 2:
+        return math.exp(mean), 0.0, math.inf
+    t = T95[len(logs) - 2] if len(logs) - 2 < len(T95) else 1.96 + 2.5 / (len(logs) - 1)
+    half = t * statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+
+
+def measure(args):
+    watched, unwatched = [], []
+    with contextlib.ExitStack() as stack:
+        plain_port, _, _ = stack.enter_context(server(args, UNWATCHED))
+        port, metrics_port, log = stack.enter_context(server(args, UNWATCHED if args.null else WATCHED))
+        scraper = None if args.null else stack.enter_context(Scraper(metrics_port))
+        turns = [(watched, port), (unwatched, plain_port)]
+        for _, turn_port in turns:  # warms up
+            throughput(args, turn_port)
+        for round_number in range(args.rounds):
+            for rates, turn_port in turns if round_number % 2 == 0 else reversed(turns):
+                rates.append(throughput(args, turn_port))
+        lines = sum(1 for line in log.read_text().splitlines() if '"msg":"request"' in line)
+    return watched, unwatched, scraper, lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=pathlib.Path,
+                        default=CACHE / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--server", default=ROOT / "bazel-bin/server/sieve_server")
+    parser.add_argument("--bench", default=ROOT / "bazel-bin/bench/service_bench")
+    parser.add_argument("--kv_cache_mb", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--prompt_tokens", type=int, default=32)
+    parser.add_argument("--generated_tokens", type=int, default=96)
+    parser.add_argument("--null", action="store_true", help="compare unwatched with unwatched")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench/results/observability.jsonl")
+    args = parser.parse_args()
+
+    watched, unwatched, scraper, lines = measure(args)
+    ratios = [a / b for a, b in zip(watched, unwatched)]
+    mean, low, high = interval(ratios)
+    row = {
+        "measurement": "observability_null" if args.null else "observability",
+        "unit": "tokens/s",
+        "streams": args.streams, "generated_tokens": args.generated_tokens,
+        "watched": [round(rate, 2) for rate in watched],
+        "unwatched": [round(rate, 2) for rate in unwatched],
+        "ratios": [round(ratio, 4) for ratio in ratios],
+        "ratio": round(mean, 4), "confidence_95": [round(low, 4), round(high, 4)],
+        "within_1_percent": low >= 0.99,
+        "scrapes": scraper.count if scraper else 0, "scrape_bytes": scraper.bytes if scraper else 0,
+        "request_lines": lines,
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "cores": os.cpu_count(), "model": args.model.name,
+        "date": datetime.date.today().isoformat(),
+        "command": " ".join(["python3 bench/observability.py", *sys.argv[1:]]),
+    }
+    with args.out.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(json.dumps(row))
+    verdict = ("at most 1 % is lost" if low >= 0.99 else
+               "more than 1 % is lost" if high < 0.99 else "not decided: more rounds, or a quieter machine")
+    print(f"watched / unwatched: {mean:.4f}, 95 % confidence {low:.4f} to {high:.4f}: {verdict}")
+
+
+if __name__ == "__main__":
+    main()
