@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
-
 namespace sieve {
 namespace {
 
@@ -18,8 +16,12 @@ int64_t Nanoseconds(const timespec& time) { return time.tv_sec * 1'000'000'000 +
 
 }  // namespace
 
-FileWatch::FileWatch(std::vector<std::string> paths, Clock clock)
-    : paths_(std::move(paths)), clock_(std::move(clock)), next_look_(clock_() + kLookInterval) {
+FileWatch::FileWatch(std::vector<std::string> paths, Clock clock,
+                     std::function<absl::Time()> wall_clock)
+    : paths_(std::move(paths)),
+      clock_(std::move(clock)),
+      wall_clock_(std::move(wall_clock)),
+      next_look_(clock_() + kLookInterval) {
   Look();
 }
 
@@ -41,7 +43,7 @@ FileWatch::Stamp FileWatch::StampOf(const std::string& path) {
 }
 
 bool FileWatch::Look() {
-  const int64_t now_ns = absl::ToUnixNanos(absl::Now());
+  const int64_t now_ns = absl::ToUnixNanos(wall_clock_());
   std::vector<Stamp> stamps;
   for (const std::string& path : paths_) stamps.push_back(StampOf(path));
   const bool changed = stamps != stamps_ || !settled_;

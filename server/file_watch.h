@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
 namespace sieve {
 
 // Tells when files that are read now and then should be read again. Thread-compatible.
@@ -14,8 +17,10 @@ class FileWatch {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
 
-  // Make it before the files are read for the first time: a change after that counts.
-  FileWatch(std::vector<std::string> paths, Clock clock);
+  // Make it before the files are read for the first time: a change after that counts. `wall_clock`
+  // is the one by which files have their times.
+  FileWatch(std::vector<std::string> paths, Clock clock,
+            std::function<absl::Time()> wall_clock = absl::Now);
 
   // Whether any of the files may have changed (or appeared, or gone) since the watch was made or
   // this was last true. Looks at most once a second and is false in between. True a few times more
@@ -42,6 +47,7 @@ class FileWatch {
 
   const std::vector<std::string> paths_;
   const Clock clock_;
+  const std::function<absl::Time()> wall_clock_;
   std::chrono::steady_clock::time_point next_look_;
   std::vector<Stamp> stamps_;
   bool settled_ = false;  // no later version can have the same stamps

@@ -185,7 +185,7 @@ TEST_F(ApiKeysTest, ANewVersionIsReadWithinASecond) {
   EXPECT_THAT(log_.str(), HasSubstr("1 API keys read again"));
 }
 
-// Same length, and written before the file system's clock ticked.
+// Same length.
 TEST_F(ApiKeysTest, AFileRewrittenInPlaceAtOnceIsNoticed) {
   for (int i = 0; i < 20; ++i) {
     Write(File({Entry("one", "a")}));
