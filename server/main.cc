@@ -62,6 +62,9 @@ ABSL_FLAG(bool, metrics_public, false,
 ABSL_FLAG(std::string, port_file, "",
           "When ready, write \"grpc=PORT metrics=PORT\" (0: off) to this file.");
 ABSL_FLAG(int32_t, threads, 0, "Threads that compute; 0: one a core.");
+ABSL_FLAG(int32_t, compute_nice, sieve::ServerConfig().compute_nice,
+          "Added to the nice value of the threads that compute, so that calls are answered while "
+          "they do; 0 to 19.");
 ABSL_FLAG(int64_t, kv_cache_mb, 1024, "MiB for the key/value cache.");
 ABSL_FLAG(std::string, kv_type, "f16", "Type of keys and values in the cache: f32, f16 or bf16.");
 ABSL_FLAG(int64_t, max_step_tokens, 512, "Most tokens in one engine step.");
@@ -345,9 +348,11 @@ absl::StatusOr<ServerConfig> ConfigFromFlags(LogConfig* log) {
   status.Update(ReadTlsFlags(&config.tls));
   status.Update(ReadAddressFlags(&config));
   status.Update(ReadLogFlags(log, &config.request_log));
+  status.Update(CheckFlag("compute_nice", absl::GetFlag(FLAGS_compute_nice), 0, 19));
   status.Update(
       CheckDuration("drain_grace", absl::GetFlag(FLAGS_drain_grace), absl::ZeroDuration()));
   if (!status.ok()) return status;
+  config.compute_nice = absl::GetFlag(FLAGS_compute_nice);
   config.model.refuse_late = absl::GetFlag(FLAGS_refuse_late);
   const Limits& limits = config.model.limits;
   config.max_open_calls =

@@ -1,6 +1,10 @@
 #include "server/server.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -8,6 +12,7 @@
 #include "server/credentials.h"
 #include "server/logging.h"
 #include "server/process_collector.h"
+#include "spdlog/spdlog.h"
 
 namespace sieve {
 namespace {
@@ -94,8 +99,24 @@ absl::Status Server::StartGrpcServer() {
   return absl::OkStatus();
 }
 
+// All threads that it starts compute. Threads inherit the nice value of the one that makes them,
+// and without privileges a thread cannot take its own back: hence one for this alone.
+absl::StatusOr<std::unique_ptr<ModelHost>> Server::OpenModel() {
+  absl::StatusOr<std::unique_ptr<ModelHost>> host;
+  std::thread opening([this, &host] {
+    const id_t self = static_cast<id_t>(gettid());
+    const int nice = getpriority(PRIO_PROCESS, self) + config_.compute_nice;
+    if (setpriority(PRIO_PROCESS, self, nice) != 0) {
+      spdlog::warn("cannot set the nice value of the computing threads to {}", nice);
+    }
+    host = ModelHost::Open(config_.model, &observers_);
+  });
+  opening.join();
+  return host;
+}
+
 absl::Status Server::Load() {
-  absl::StatusOr<std::unique_ptr<ModelHost>> host = ModelHost::Open(config_.model, &observers_);
+  absl::StatusOr<std::unique_ptr<ModelHost>> host = OpenModel();
   if (!host.ok()) return host.status();
   host_ = *std::move(host);
   const ModelHost& model = *host_;

@@ -51,6 +51,7 @@ class Server {
   void SetUpObservers();
   absl::Status StartMetricsServer();
   absl::Status StartGrpcServer();
+  absl::StatusOr<std::unique_ptr<ModelHost>> OpenModel();
   void AwaitIdle(absl::Duration timeout);
   MetricsSnapshot Snapshot() const;  // thread-safe; REQUIRES: loaded
 

@@ -41,6 +41,8 @@ struct RequestLogConfig {
 
 struct ServerConfig {
   ModelHostConfig model;
+  // Added to the nice value of the threads that compute, so that those that answer calls go first.
+  int compute_nice = 5;
   CallerRules callers;            // find_key is set from api_keys
   std::string api_keys;           // path of their file; empty: none are asked for
   int64_t max_open_calls = 4096;  // at a time, whatever they do
