@@ -1,5 +1,6 @@
 // sieve_server: serves a Llama checkpoint over gRPC.
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -399,6 +400,14 @@ absl::Status Serve(ServerConfig config, StopSignals* signals) {
   return absl::OkStatus();
 }
 
+// Every connection is an open file, and the limit that shells set (often 1024) is a soft one.
+void RaiseOpenFileLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int Fail(const absl::Status& status, int exit_code) {
   std::fprintf(stderr, "sieve_server: %s\n", std::string(status.message()).c_str());
   return exit_code;
@@ -409,6 +418,7 @@ int Main(int argc, char** argv) {
   LogConfig log;
   absl::StatusOr<ServerConfig> config = ConfigFromFlags(&log);
   flags.Update(config.status());
+  RaiseOpenFileLimit();
   StopSignals signals;            // before any other thread is made
   std::signal(SIGPIPE, SIG_IGN);  // a write to a client that is gone is an error code
   flags.Update(SetUpLogging(log));

@@ -10,6 +10,7 @@ import time
 import gguf
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from e2e.harness import Server, request, start_that_fails
 
@@ -110,6 +111,49 @@ def test_stopping_with_streams_in_flight(model_file, how):
                 for _ in call:
                     pass
             assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert server.process.wait(15) == 0
+    finally:
+        server.stop()
+
+
+def test_draining_lets_streams_finish(model_file):
+    server = Server("--kv_cache_mb=256", "--drain_grace=120s")
+    try:
+        health = health_pb2_grpc.HealthStub(server.channel).Watch(
+            health_pb2.HealthCheckRequest(), timeout=120)
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        calls = [server.stub.Generate(request(STORY, max_tokens=100, ignore_eos=True), timeout=120)
+                 for _ in range(4)]
+        for call in calls:
+            next(call)
+        server.process.send_signal(signal.SIGTERM)
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        with pytest.raises(grpc.RpcError) as error:
+            server.collect(request("late", max_tokens=1))
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "grpc-retry-pushback-ms" in dict(error.value.trailing_metadata())
+        health.cancel()
+        for call in calls:
+            tokens = sum(len(event.delta.token_ids) for event in call)
+            assert tokens == 100
+        assert server.process.wait(15) == 0
+    finally:
+        server.stop()
+
+
+def test_a_second_signal_stops_at_once(model_file):
+    server = Server("--kv_cache_mb=256", "--drain_grace=600s")
+    try:
+        call = server.stub.Generate(request(STORY, max_tokens=4000, ignore_eos=True), timeout=120)
+        next(call)
+        server.process.send_signal(signal.SIGTERM)
+        while "draining" not in server.log():
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as error:
+            for _ in call:
+                pass
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
         assert server.process.wait(15) == 0
     finally:
         server.stop()
