@@ -1,6 +1,7 @@
 #include "model/transformer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <thread>
 #include <utility>
@@ -116,6 +117,7 @@ class CpuTransformer : public Transformer {
   std::vector<LayerVectors> vectors_;
   AlignedBuffer activation_buffer_;
   AlignedBuffer scratch_buffer_;
+  std::atomic<int64_t> workspace_bytes_ = 0;  // of both; read while a step makes them grow
   Activations act_;
   WorkerScratch scratch_;
 };
@@ -134,7 +136,7 @@ MemoryUse CpuTransformer::memory() const {
     }
   }
   use.cache = cache_->bytes();
-  use.workspace = activation_buffer_.bytes() + scratch_buffer_.bytes();
+  use.workspace = workspace_bytes_.load(std::memory_order_relaxed);
   return use;
 }
 
@@ -160,8 +162,11 @@ absl::Status CpuTransformer::ReserveBuffers(int64_t tokens) {
                           config_.head_dim / 2};
   int64_t floats = 0;
   for (const int64_t c : cols) floats += (tokens * c + 15) / 16 * 16;
-  if (!activation_buffer_.Reserve(floats) ||
-      !scratch_buffer_.Reserve(scratch_.stride * pool_.num_threads())) {
+  const bool reserved = activation_buffer_.Reserve(floats) &&
+                        scratch_buffer_.Reserve(scratch_.stride * pool_.num_threads());
+  workspace_bytes_.store(activation_buffer_.bytes() + scratch_buffer_.bytes(),
+                         std::memory_order_relaxed);
+  if (!reserved) {
     return absl::ResourceExhaustedError(
         absl::StrCat("no memory for the activations of a step of ", tokens, " tokens"));
   }

@@ -38,7 +38,7 @@ class Transformer : public LanguageModel {
 
   virtual const ModelConfig& config() const = 0;
   virtual const CacheGeometry& geometry() const = 0;
-  virtual MemoryUse memory() const = 0;
+  virtual MemoryUse memory() const = 0;  // thread-safe, also during a step
 };
 
 }  // namespace sieve

@@ -17,7 +17,8 @@ constexpr absl::Duration kDefaultRetry = absl::Seconds(1);
 // Whether `more` may be added to a `total` of which the tenant has `own`.
 bool HasRoom(int64_t limit, int64_t total, int64_t more, int64_t own, double share) {
   if (limit == 0 || total == 0 || total + more <= limit) return true;
-  return total + more <= 2 * limit && own < share * limit;
+  if (total + more > 2 * limit) return false;
+  return own == 0 || own + more <= share * limit;
 }
 
 }  // namespace

@@ -20,11 +20,12 @@ struct AdmissionLimits {
 // The accounts of the queue: what waits for its first step, whose it is, and how long it is likely
 // to take.
 //
-// Sharing. Below both limits everybody is admitted. When a limit is reached, tenants below their
-// share of it still are: a share is the limit times the tenant's weight over the weights of the
-// tenants that have something in the queue, itself included. So one tenant cannot lock the others
-// out. At twice a limit nobody is admitted, however many tenants there are. A prompt longer than
-// the limit of tokens is admitted when nothing else waits.
+// Sharing. Below both limits everybody is admitted. When a limit is reached, tenants still are up
+// to their share of it: the limit times the tenant's weight over the weights of the tenants that
+// have something in the queue, itself included. So one tenant cannot lock the others out. A share
+// is at least one request, however long its prompt. At twice a limit nobody is admitted, however
+// many tenants there are. A prompt longer than the limit of tokens is admitted when nothing else
+// waits.
 //
 // Not thread-safe.
 class Admission {

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <memory>
 #include <numeric>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -163,6 +165,26 @@ TEST(Transformer, MemoryIsAccounted) {
   EXPECT_EQ(model->memory().cache, 32 * model->geometry().BytesPerPage());
   EXPECT_EQ(model->geometry().BytesPerPage(), 2 * 2 * 2 * 64 * 16 * 2);
   EXPECT_GT(model->memory().weights, 0);
+}
+
+// For ThreadSanitizer: a scrape while steps make the buffers grow.
+TEST(Transformer, MemoryIsReadDuringSteps) {
+  std::mt19937_64 random(TestSeed());
+  Model model({});
+  const auto tokens = RandomTokens(random, 60, model.vocabulary());
+  std::atomic<bool> done = false;
+  std::thread scrape([&] {
+    int64_t last = 0;
+    while (!done) {
+      const int64_t now = model->memory().workspace;
+      EXPECT_GE(now, last);
+      last = now;
+    }
+  });
+  for (int64_t count = 1; count <= 60; ++count) Step(model, {{&tokens, {0}, 0, count}});
+  done = true;
+  scrape.join();
+  EXPECT_GT(model->memory().workspace, 0);
 }
 
 class BadBatch : public testing::Test {

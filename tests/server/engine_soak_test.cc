@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <random>
 #include <string>
@@ -46,7 +47,9 @@ std::vector<GenerationRequest> MakeRequests(uint32_t seed) {
     request.num_samples = 1 + below(3);
     request.max_tokens = 1 + below(90);
     request.min_tokens = below(3) == 0 ? below(request.max_tokens) : 0;
-    request.priority = below(3);
+    request.priority = below(5) - 2;
+    request.tenant = std::string(1, 'a' + below(3));
+    request.tenant_weight = 1 + below(3);
     request.ignore_eos = below(2) == 0;
     request.sampling.seed = random();
     request.sampling.temperature = below(4) == 0 ? 0 : 0.5f + below(3);
@@ -92,6 +95,9 @@ class Reader {
 
   int finished() const { return finished_; }
 
+  static void Compare(const EventCollector& reader, const std::map<int32_t, CollectedSample>& alone,
+                      bool complete);
+
  private:
   int Below(int n) { return static_cast<int>(random_() % n); }
 
@@ -120,30 +126,30 @@ class Reader {
     finished_ += status.ok();
   }
 
-  static void Compare(const EventCollector& reader, const std::map<int32_t, CollectedSample>& alone,
-                      bool complete) {
-    ASSERT_TRUE(!complete || reader.samples.size() == alone.size());
-    for (const auto& [i, sample] : reader.samples) {
-      const CollectedSample& expected = alone.at(i);
-      ASSERT_LE(sample.tokens.size(), expected.tokens.size());
-      EXPECT_TRUE(std::equal(sample.tokens.begin(), sample.tokens.end(), expected.tokens.begin()));
-      EXPECT_EQ(sample.text, expected.text.substr(0, sample.text.size()));
-      if (!complete) continue;
-      EXPECT_EQ(sample.tokens.size(), expected.tokens.size());
-      EXPECT_EQ(sample.text, expected.text);
-      EXPECT_EQ(sample.logprobs.size(), expected.logprobs.size());
-      ASSERT_TRUE(sample.finished);
-      EXPECT_EQ(sample.finished->reason, expected.finished->reason);
-      EXPECT_EQ(sample.finished->stop_text, expected.finished->stop_text);
-    }
-  }
-
   Engine* const engine_;
   const std::vector<GenerationRequest>& requests_;
   const std::vector<std::map<int32_t, CollectedSample>>& alone_;
   std::mt19937 random_;
   int finished_ = 0;
 };
+
+void Reader::Compare(const EventCollector& reader, const std::map<int32_t, CollectedSample>& alone,
+                     bool complete) {
+  ASSERT_TRUE(!complete || reader.samples.size() == alone.size());
+  for (const auto& [i, sample] : reader.samples) {
+    const CollectedSample& expected = alone.at(i);
+    ASSERT_LE(sample.tokens.size(), expected.tokens.size());
+    EXPECT_TRUE(std::equal(sample.tokens.begin(), sample.tokens.end(), expected.tokens.begin()));
+    EXPECT_EQ(sample.text, expected.text.substr(0, sample.text.size()));
+    if (!complete) continue;
+    EXPECT_EQ(sample.tokens.size(), expected.tokens.size());
+    EXPECT_EQ(sample.text, expected.text);
+    EXPECT_EQ(sample.logprobs.size(), expected.logprobs.size());
+    ASSERT_TRUE(sample.finished);
+    EXPECT_EQ(sample.finished->reason, expected.finished->reason);
+    EXPECT_EQ(sample.finished->stop_text, expected.finished->stop_text);
+  }
+}
 
 struct Shape {
   int64_t max_step_tokens, max_running_sequences, num_pages;
@@ -167,9 +173,24 @@ TEST_P(EngineSoakTest, SameTokensAsAloneAndNoPageLost) {
   for (int i = 0; i < kReaders; ++i) {
     readers.emplace_back(fixture.engine.get(), requests, alone, seed + i);
   }
+  // Whatever moment a scrape looks at, somebody is named for every page.
+  std::atomic<bool> done = false;
+  std::thread scrape([&] {
+    while (!done) {
+      const EngineStats stats = fixture.engine->stats();
+      ASSERT_NEAR(stats.attributed_pages, stats.active_pages, 1e-6);
+      ASSERT_EQ(stats.free_pages + stats.cached_pages + stats.active_pages, stats.total_pages);
+      ASSERT_EQ(stats.waiting_by_priority[0] + stats.waiting_by_priority[1] +
+                    stats.waiting_by_priority[2],
+                stats.waiting_requests);
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  });
   std::vector<std::thread> threads;
   for (Reader& reader : readers) threads.emplace_back([&reader] { reader.Run(); });
   for (std::thread& thread : threads) thread.join();
+  done = true;
+  scrape.join();
 
   int finished = 0;
   for (const Reader& reader : readers) finished += reader.finished();
@@ -180,8 +201,46 @@ TEST_P(EngineSoakTest, SameTokensAsAloneAndNoPageLost) {
   EXPECT_EQ(stats.free_pages + stats.cached_pages, stats.total_pages);
   EXPECT_EQ(stats.running_sequences, 0);
   EXPECT_EQ(stats.waiting_requests, 0);
+  EXPECT_EQ(stats.waiting_prompt_tokens, 0);
+  EXPECT_NEAR(stats.attributed_pages, 0, 1e-6);
   EXPECT_EQ(stats.prompt_tokens_cached > 0, config.prefix_reuse);
   RecordProperty("preemptions", std::to_string(stats.preemptions));
+}
+
+// Draining in the middle of it: who has begun gets the whole answer, who has not gets nothing but
+// UNAVAILABLE, and nobody is left.
+TEST_P(EngineSoakTest, DrainingCutsNobodyOff) {
+  const uint32_t seed = std::random_device()();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  const std::vector<GenerationRequest> requests = MakeRequests(seed);
+  const auto alone = RunAlone(requests);
+  EngineConfig config;
+  config.context_length = 1024;
+  config.max_step_tokens = GetParam().max_step_tokens;
+  config.max_running_sequences = GetParam().max_running_sequences;
+  config.prefix_reuse = GetParam().prefix_reuse;
+  Fixture fixture(config, GetParam().num_pages);
+  std::vector<std::unique_ptr<EventCollector>> readers;
+  std::vector<int> kinds;
+  for (int i = 0; i < 100; ++i) {
+    readers.push_back(std::make_unique<EventCollector>(10000));
+    kinds.push_back(i % kKinds);
+    ASSERT_TRUE(fixture.engine->Submit(requests[kinds[i]], readers[i]->queue()).ok());
+  }
+  while (fixture.engine->stats().generated_tokens < 50) absl::SleepFor(absl::Microseconds(100));
+  fixture.engine->Drain();
+  int finished = 0;
+  for (size_t i = 0; i < readers.size(); ++i) {
+    const absl::Status status = readers[i]->ReadAll();
+    EXPECT_EQ(status.ok(), readers[i]->accepted.has_value()) << status;
+    EXPECT_TRUE(status.ok() || absl::IsUnavailable(status)) << status;
+    Reader::Compare(*readers[i], alone[kinds[i]], status.ok());
+    finished += status.ok();
+  }
+  EXPECT_GT(finished, 0);
+  const EngineStats stats = fixture.engine->stats();
+  EXPECT_EQ(stats.active_pages, 0);
+  EXPECT_EQ(stats.running_sequences + stats.waiting_requests, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, EngineSoakTest,

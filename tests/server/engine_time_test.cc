@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <latch>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,11 +39,28 @@ class RecordingObserver : public EngineObserver {
   void OnInterToken(absl::Duration gap) override { gaps.push_back(gap); }
   void OnEnd(const RequestRecord& record) override {
     ends.push_back({record.status.code(), record.end_to_end});
+    records.push_back({record.request.id, record.phase, record.prompt_tokens,
+                       record.cached_prompt_tokens, record.generated_tokens, record.queue,
+                       record.prefill, record.decode, record.time_to_first_token,
+                       record.peak_cache_bytes, record.page_seconds});
   }
+
+  // A RequestRecord's own fields.
+  struct Record {
+    std::string id;
+    RequestPhase phase;
+    int32_t prompt_tokens, cached_prompt_tokens;
+    int64_t generated_tokens;
+    absl::Duration queue, prefill, decode;
+    std::optional<absl::Duration> time_to_first_token;
+    int64_t peak_cache_bytes;
+    double page_seconds;
+  };
 
   std::vector<std::vector<int64_t>> steps;
   std::vector<absl::Duration> first_tokens, gaps;
   std::vector<std::pair<absl::StatusCode, absl::Duration>> ends;
+  std::vector<Record> records;
 };
 
 class EngineTimeTest : public testing::Test {
@@ -99,6 +119,93 @@ TEST_F(EngineTimeTest, TimingsAndWhatTheObserverHears) {
   EXPECT_EQ(observer_.gaps.size(), 3);
   EXPECT_THAT(observer_.ends,
               testing::ElementsAre(std::pair(absl::StatusCode::kOk, absl::Seconds(8))));
+}
+
+TEST_F(EngineTimeTest, RecordsTellHowFarARequestCameAndWhatItHeld) {
+  config_.max_step_tokens = 100;
+  config_.max_running_sequences = 1;
+  config_.page_bytes = 1000;
+  Start();
+  StepsTakeASecond();
+  const auto request = [&](std::string id, int64_t seconds) {
+    GenerationRequest r = Request(150, 100);
+    r.id = std::move(id);
+    r.deadline = clock_.Now() + absl::Seconds(seconds);
+    return r;
+  };
+  // One after the other: the deadlines come in the queue, while the prompt is computed, after three
+  // tokens.
+  EventCollector decode(1000), queue(1000), prefill(1000);
+  std::latch first_step(1), go_on(1);
+  model_.set_hook([&](const Batch&, absl::Span<float>) {
+    if (!first_step.try_wait()) {
+      first_step.count_down();
+      go_on.wait();
+    }
+    clock_.Advance(1);
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(engine_->Submit(request("decode", 4), decode.queue()).ok());
+  first_step.wait();
+  ASSERT_TRUE(engine_->Submit(request("queue", 2), queue.queue()).ok());
+  go_on.count_down();
+  EXPECT_EQ(decode.ReadAll().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(queue.ReadAll().code(), absl::StatusCode::kDeadlineExceeded);
+  GenerationRequest other = request("prefill", 1);
+  std::fill(other.prompt.begin(), other.prompt.end(), 6);  // not in the cache
+  ASSERT_TRUE(engine_->Submit(other, prefill.queue()).ok());
+  EXPECT_EQ(prefill.ReadAll().code(), absl::StatusCode::kDeadlineExceeded);
+  engine_.reset();
+  ASSERT_EQ(observer_.records.size(), 3);
+
+  const auto& in_queue = observer_.records[0];
+  EXPECT_EQ(in_queue.id, "queue");
+  EXPECT_EQ(in_queue.phase, RequestPhase::kQueue);
+  EXPECT_EQ(in_queue.prompt_tokens, 150);
+  EXPECT_EQ(in_queue.queue, absl::Seconds(2));
+  EXPECT_EQ(in_queue.prefill, absl::ZeroDuration());
+  EXPECT_FALSE(in_queue.time_to_first_token);
+  EXPECT_EQ(in_queue.peak_cache_bytes, 0);
+  EXPECT_EQ(in_queue.page_seconds, 0);
+
+  const auto& in_decode = observer_.records[1];
+  EXPECT_EQ(in_decode.id, "decode");
+  EXPECT_EQ(in_decode.phase, RequestPhase::kDecode);
+  EXPECT_EQ(in_decode.generated_tokens, 3);
+  EXPECT_EQ(in_decode.prefill, absl::Seconds(2));
+  EXPECT_EQ(in_decode.decode, absl::Seconds(2));
+  EXPECT_EQ(*in_decode.time_to_first_token, absl::Seconds(2));
+  EXPECT_EQ(in_decode.peak_cache_bytes, 3000);
+  EXPECT_DOUBLE_EQ(in_decode.page_seconds, 3 * 4);
+
+  const auto& in_prefill = observer_.records[2];
+  EXPECT_EQ(in_prefill.phase, RequestPhase::kPrefill);
+  EXPECT_EQ(in_prefill.generated_tokens, 0);
+  EXPECT_EQ(in_prefill.cached_prompt_tokens, 0);
+  EXPECT_EQ(in_prefill.prefill, absl::Seconds(1));
+  EXPECT_EQ(in_prefill.decode, absl::ZeroDuration());
+  EXPECT_FALSE(in_prefill.time_to_first_token);
+  EXPECT_DOUBLE_EQ(in_prefill.page_seconds, 3);
+}
+
+TEST_F(EngineTimeTest, SharedPagesAreCountedOnceBetweenThoseThatShareThem) {
+  config_.page_bytes = 1000;
+  Start();
+  StepsTakeASecond();
+  EventCollector first(1000), second(1000);
+  ASSERT_TRUE(engine_->Submit(Request(128, 1), first.queue()).ok());
+  ASSERT_TRUE(first.ReadAll().ok());
+  EXPECT_EQ(first.samples[0].finished->peak_cache_bytes, 2000);
+  EXPECT_DOUBLE_EQ(first.samples[0].finished->page_seconds, 2);
+  // Samples share the prompt's pages; the request holds them once.
+  GenerationRequest samples = Request(128, 3);
+  samples.num_samples = 4;
+  ASSERT_TRUE(engine_->Submit(samples, second.queue()).ok());
+  ASSERT_TRUE(second.ReadAll().ok());
+  EXPECT_EQ(second.samples[3].finished->peak_cache_bytes, 6000);
+  EXPECT_DOUBLE_EQ(second.samples[3].finished->page_seconds, 2 + 6 + 6);
+  EXPECT_EQ(engine_->stats().prefix_queries, 2);
+  EXPECT_EQ(engine_->stats().prefix_hits, 1);
 }
 
 TEST_F(EngineTimeTest, NoStepStartsAfterTheDeadline) {

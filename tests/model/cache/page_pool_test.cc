@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <numeric>
 #include <random>
+#include <thread>
 #include <vector>
 
 namespace sieve {
@@ -207,6 +209,60 @@ TEST(PagePoolTest, NothingLeaksUnderRandomUse) {
   std::vector<int32_t> all;
   EXPECT_TRUE(pool.Allocate(kPages, &all));
   ExpectPages(pool, 0, 0, kPages);
+}
+
+TEST(PagePoolTest, CountingAPrefixTakesNothing) {
+  PagePool pool(8);
+  const std::vector<int32_t> tokens = Tokens(3 * kPageTokens);
+  const std::vector<int32_t> pages = Fill(&pool, tokens);
+  EXPECT_EQ(pool.CountPrefix(tokens), 3);
+  EXPECT_EQ(pool.CountPrefix(absl::MakeSpan(tokens).first(2 * kPageTokens - 1)), 1);
+  EXPECT_EQ(pool.CountPrefix(Tokens(3 * kPageTokens, 1)), 0);
+  EXPECT_EQ(pool.CountPrefix({}), 0);
+  ExpectPages(pool, 5, 0, 3);
+  pool.Release(pages);
+  EXPECT_EQ(pool.CountPrefix(tokens), 3);
+  ExpectPages(pool, 5, 3, 0);
+}
+
+// For ThreadSanitizer: a reader while prompts come and go.
+TEST(PagePoolTest, CountingGoesOnWhileOthersChangeThePool) {
+  PagePool pool(6);
+  const std::vector<int32_t> tokens = Tokens(4 * kPageTokens);
+  std::atomic<bool> done = false;
+  std::thread reader([&] {
+    while (!done) EXPECT_LE(pool.CountPrefix(tokens), 4);
+  });
+  for (int i = 0; i < 2000; ++i) {
+    pool.Release(Fill(&pool, tokens));
+    pool.Release(Fill(&pool, Tokens(3 * kPageTokens, i)));  // evicts
+    if (i % 100 == 0) pool.Recount({});
+  }
+  done = true;
+  reader.join();
+  EXPECT_EQ(pool.CheckConsistency(), "");
+}
+
+TEST(PagePoolTest, RecountingBelievesTheTablesOnly) {
+  PagePool pool(8);
+  const std::vector<int32_t> held = Fill(&pool, Tokens(2 * kPageTokens));
+  pool.AddRef(held[0]);
+  const std::vector<int32_t> lost = Fill(&pool, Tokens(kPageTokens, 1000));
+  pool.Release(Fill(&pool, Tokens(kPageTokens, 2000)));  // cached
+  const std::vector<int32_t> other = {held[0], 99, -1};
+  const std::vector<absl::Span<const int32_t>> tables = {held, other};
+  pool.Recount(tables);
+  ExpectPages(pool, 6, 0, 2);
+  EXPECT_EQ(pool.references(held[0]), 2);
+  EXPECT_EQ(pool.references(held[1]), 1);
+  EXPECT_EQ(pool.references(lost[0]), 0);
+  EXPECT_EQ(pool.CountPrefix(Tokens(2 * kPageTokens)), 0);
+  // What goes on after a page that is not indexed any more stays out of the index.
+  std::vector<int32_t> more;
+  ASSERT_TRUE(pool.Allocate(1, &more));
+  EXPECT_EQ(pool.Publish(more[0], held[1], Tokens(kPageTokens, 128)), more[0]);
+  pool.Release(more);
+  ExpectPages(pool, 6, 0, 2);
 }
 
 }  // namespace
