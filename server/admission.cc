@@ -72,7 +72,6 @@ void Admission::Leave(const std::string& tenant, int64_t prompt_tokens) {
 void Admission::ObserveStep(const Step& step) {
   if (step.prefill_tokens > 0) prefill_.Observe(step.prefill_tokens, step.time);
   if (requests_ > 0) queue_.Observe(step.started_tokens, step.time);
-  prefill_backlog_ = step.prefill_backlog;
 }
 
 std::optional<absl::Duration> Admission::TimeToFirstToken(const std::string& tenant, double weight,

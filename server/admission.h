@@ -46,13 +46,15 @@ class Admission {
 
   struct Step {
     absl::Duration time{};
-    int64_t prefill_tokens = 0;   // computed
-    int64_t started_tokens = 0;   // prompt tokens that left the queue
-    int64_t prefill_backlog = 0;  // tokens that running requests have still to compute
+    int64_t prefill_tokens = 0;  // computed
+    int64_t started_tokens = 0;  // prompt tokens that left the queue
   };
   // What rates are measured by: prompt tokens computed in steps that compute some, and prompt
   // tokens that leave the queue in steps that leave others waiting.
   void ObserveStep(const Step& step);
+
+  // Prompt tokens that running requests have still to compute.
+  void set_prefill_backlog(int64_t tokens) { prefill_backlog_ = tokens; }
 
   double prefill_rate() const { return prefill_.rate(); }
 

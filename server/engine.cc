@@ -58,7 +58,7 @@ class EngineImpl : public Engine, private EngineCore::Owner {
   void Wait();
   void OnLeftQueue(const OpenRequest& open) override;
   void OnStepDone(const Admission::Step& step) override;
-  void OnStats(const EngineStats& stats) override;
+  void OnStats(const EngineStats& stats, int64_t prefill_backlog) override;
 
   const EngineConfig config_;
   const int64_t num_pages_;
@@ -275,10 +275,11 @@ void EngineImpl::OnStepDone(const Admission::Step& step) {
   admission_.ObserveStep(step);
 }
 
-void EngineImpl::OnStats(const EngineStats& stats) {
+void EngineImpl::OnStats(const EngineStats& stats, int64_t prefill_backlog) {
   std::lock_guard lock(mutex_);
   stats_ = stats;
   taken_ = {};
+  admission_.set_prefill_backlog(prefill_backlog);
 }
 
 }  // namespace

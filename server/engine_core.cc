@@ -162,7 +162,6 @@ void EngineCore::RunStep(const StepPlan& plan, absl::Time now) {
   record.sample = config_.clock() - done;
   step.time = done - now;
   step.prefill_tokens = record.prefill_tokens;
-  step.prefill_backlog = scheduler_.prefill_backlog();
   owner_->OnStepDone(step);
   observer_->OnStep(record);
 }
@@ -330,8 +329,12 @@ void EngineCore::TellEnded() {
   PublishStats();
   for (Ended& ended : ended_) {
     if (ended.open == nullptr) continue;  // told before an exception
-    observer_->OnEnd(
-        MakeRecord(*ended.open, ended.status, ended.time, ended.use, config_.page_bytes));
+    try {
+      observer_->OnEnd(
+          MakeRecord(*ended.open, ended.status, ended.time, ended.use, config_.page_bytes));
+    } catch (...) {
+      // Its trouble: the reader is told all the same.
+    }
     ended.open->queue->Push(EndEvent{ended.status});
     ended.open = nullptr;
   }
@@ -349,7 +352,7 @@ void EngineCore::PublishStats() {
   totals_.cached_pages = pool.cached_pages();
   totals_.active_pages = pool.active_pages();
   totals_.attributed_pages = accounts_.total_pages();
-  owner_->OnStats(totals_);
+  owner_->OnStats(totals_, scheduler_.prefill_backlog());
 }
 
 int64_t EngineCore::CountCachedPages(absl::Span<const int32_t> prompt) const {

@@ -36,8 +36,9 @@ class EngineCore {
     // The request is about to start, or ended without.
     virtual void OnLeftQueue(const OpenRequest& open) = 0;
     virtual void OnStepDone(const Admission::Step& step) = 0;
-    // Before events that tell of the same.
-    virtual void OnStats(const EngineStats& stats) = 0;
+    // Before events that tell of the same. `prefill_backlog`: prompt tokens that running requests
+    // have still to compute.
+    virtual void OnStats(const EngineStats& stats, int64_t prefill_backlog) = 0;
   };
 
   // All are borrowed.

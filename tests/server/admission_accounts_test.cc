@@ -1,10 +1,9 @@
-#include "server/admission.h"
-
 #include <gtest/gtest.h>
 
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/admission.h"
 #include "server/refusal.h"
 
 namespace sieve {
@@ -107,12 +106,12 @@ TEST(AdmissionTest, TheFirstTokenComesAfterWhatIsBeforeIt) {
   admission.ObserveStep({.time = absl::Seconds(1), .prefill_tokens = 100});
   EXPECT_EQ(admission.prefill_rate(), 100);
   EXPECT_EQ(*admission.TimeToFirstToken("a", 1, 50), absl::Milliseconds(500));
-  admission.ObserveStep({.prefill_backlog = 200});
+  admission.set_prefill_backlog(200);
   EXPECT_EQ(*admission.TimeToFirstToken("a", 1, 50), absl::Milliseconds(2500));
   admission.Enter("a", 1, 1000);
   EXPECT_EQ(*admission.TimeToFirstToken("a", 1, 50), absl::Milliseconds(12500));
   // Where requests leave the queue more slowly than prompts are computed, that is what counts.
-  admission.ObserveStep({.time = absl::Seconds(1), .started_tokens = 50, .prefill_backlog = 200});
+  admission.ObserveStep({.time = absl::Seconds(1), .started_tokens = 50});
   EXPECT_EQ(*admission.TimeToFirstToken("a", 1, 50), absl::Milliseconds(22500));
   // Of another tenant's nothing is before the first; its own counts by weight.
   EXPECT_EQ(*admission.TimeToFirstToken("b", 1, 50), absl::Milliseconds(2500));

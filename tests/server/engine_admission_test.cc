@@ -200,6 +200,17 @@ TEST_F(EngineAdmissionTest, TheEstimateIsWhatHappens) {
   EXPECT_EQ(engine_->stats().active_pages, 0);  // it took nothing
 }
 
+// What a request that is gone had still to compute holds nobody up.
+TEST_F(EngineAdmissionTest, TheEstimateForgetsWhatEnded) {
+  config_.max_step_tokens = 100;
+  Start();
+  StepsTakeASecond();
+  GenerationRequest request = Request(900, 5);
+  request.deadline = config_.clock() + absl::Seconds(2);
+  EXPECT_EQ(Run(request).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(*engine_->EstimateCost(Request(300, 5))->time_to_first_token, absl::Seconds(3));
+}
+
 TEST_F(EngineAdmissionTest, ADeadlineThatCannotBeMetIsRefusedWhereAsked) {
   for (const bool refuse : {false, true}) {
     config_.refuse_late = refuse;
