@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 import pathlib
 import re
 
@@ -37,7 +38,9 @@ def main():
     options = parser.parse_args()
     line = summary(options.target, options.log.read_text(errors="replace"), options.status,
                    sum(1 for _ in options.corpus.iterdir()))
-    print(json.dumps({**line, "commit": options.commit}))
+    # Of the last 15 minutes: how much of a core a run had.
+    print(json.dumps({**line, "load_average": round(os.getloadavg()[2], 1), "cores": os.cpu_count(),
+                      "commit": options.commit}))
 
 
 if __name__ == "__main__":

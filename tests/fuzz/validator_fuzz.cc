@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "google/protobuf/stubs/logging.h"
 #include "grpcpp/support/slice.h"
 #include "model/tokenizer/utf8_stream.h"
 #include "server/message_buffer.h"
@@ -167,6 +168,8 @@ void RunDetokenize(std::string_view bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  // Parsing would print a line for each string that is not UTF-8.
+  static const google::protobuf::LogSilencer silencer;
   InputReader reader(InputText(data, size));
   const RequestKind kind = RequestKindOf(reader.Number<uint8_t>());
   const std::string_view bytes = reader.Rest();
