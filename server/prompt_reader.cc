@@ -132,7 +132,8 @@ void PromptReader::CheckChat(const v1::Chat& chat, FieldChecks* checks) const {
 bool PromptReader::CheckLength(absl::string_view field, int64_t tokens, bool is_exact,
                                FieldChecks* checks) const {
   const int64_t context = limits_.max_context_tokens;
-  const bool by_context = limits_.max_prompt_tokens <= 0 || limits_.max_prompt_tokens >= context;
+  const bool by_context =
+      limits_.max_prompt_tokens <= 0 || limits_.max_prompt_tokens >= context - 1;
   const int64_t most = by_context ? context - 1 : limits_.max_prompt_tokens;
   if (tokens <= most) return true;
   checks->FailAs(

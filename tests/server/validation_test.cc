@@ -208,7 +208,7 @@ TEST_F(ValidationTest, ThePromptsOwnLimit) {
   ExpectRefused(request, "text.text", {"at least 11 tokens", "at most 10"});
   request.mutable_token_ids()->mutable_ids()->Resize(11, 1);
   ExpectRefused(request, "token_ids.ids", {"11 tokens", "at most 10"});
-  limits_.max_prompt_tokens = kContext;  // the context is less
+  limits_.max_prompt_tokens = kContext - 1;  // is the context's
   request.mutable_token_ids()->mutable_ids()->Resize(kContext, 1);
   ExpectRefused(request, "token_ids.ids", {"at most 999", "context"});
 }
