@@ -249,7 +249,8 @@ OVERLOAD = dashboard(
          stat("Draining servers", "short", "Servers that take no new requests because they are about to stop.",
               total("sieve_draining"), thresholds=((1, WARN),))),
         (Panel("Queue by priority", "short",
-               "Waiting requests. A priority is worth some waiting time, not the right to pass for ever.",
+               "Waiting requests, and samples that lost their pages: it may pass --max_queued_requests by those. A priority is worth "
+               "some waiting time, not the right to pass for ever.",
                tuple((priority, total("sieve_requests_waiting", matchers=f'priority="{priority}"'))
                      for priority in ("high", "normal", "low")), stacked=True),
          Panel("Prompt tokens in the queue", "suffix: tokens",
