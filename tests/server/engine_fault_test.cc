@@ -99,22 +99,28 @@ class EngineFaultTest : public testing::Test {
     EXPECT_EQ(stats.waiting_prompt_tokens, 0);
   }
 
-  // Runs `victim` and `other` together until both decode, then `corrupt` once, before the tables
-  // are checked. Both have groups 1, 2 more than the last pair.
+  // Runs a request of one sample (group 1 of a new engine) and one of two samples (group 2)
+  // together; when all three decode, `corrupt` runs once, before the tables are checked.
   void Corrupt(std::function<void(Scheduler*)> corrupt, absl::Status* victim, absl::Status* other) {
-    const int64_t steps = model_.steps();
-    set_fault([this, steps, corrupt, armed = std::make_shared<std::atomic<bool>>(true)](
-                  FaultPoint point, Scheduler* scheduler) {
-      if (point != FaultPoint::kTables || model_.steps() < steps + 10) return;
+    set_fault([corrupt, armed = std::make_shared<std::atomic<bool>>(true)](FaultPoint point,
+                                                                           Scheduler* scheduler) {
+      if (point != FaultPoint::kTables || scheduler->running_sequences() < 3) return;
       if (armed->exchange(false)) corrupt(scheduler);
+    });
+    std::latch submitted(1);
+    model_.set_hook([&](const Batch&, absl::Span<float>) {
+      submitted.wait();
+      return absl::OkStatus();
     });
     EventCollector first(1000), second(1000);
     GenerationRequest samples = Request(100, 30, 3);
     samples.num_samples = 2;
-    ASSERT_TRUE(engine_->Submit(Request(100, 30), first.queue()).ok());
-    ASSERT_TRUE(engine_->Submit(samples, second.queue()).ok());
+    EXPECT_TRUE(engine_->Submit(Request(100, 30), first.queue()).ok());
+    EXPECT_TRUE(engine_->Submit(samples, second.queue()).ok());
+    submitted.count_down();
     *victim = first.ReadAll();
     *other = second.ReadAll();
+    model_.set_hook(nullptr);
   }
 
   FakeTokenizer tokenizer_{{"STOP"}};
