@@ -203,7 +203,7 @@ void AddTokenizers(const Seeds& seeds) {
 
   seeds.Add("tiktoken", "two_lines", std::string(1, 0) + "YQ== 0\nYg== 1\n");
   seeds.Add("tiktoken", "not_base64", std::string(1, 0) + "\xFF\xFF 0\n");
-  const std::string change(1, 1), where = GgufWriter::Bytes<uint32_t>(70);
+  const std::string change(1, 1), where = GgufWriter::Bytes<uint16_t>(70);
   seeds.Add("tiktoken", "unchanged", change + where + std::string(1, 0));
   seeds.Add("tiktoken", "line_gone", change + where + std::string(1, 8));
   seeds.Add("tiktoken", "line_more", change + where + std::string(1, 0) + "\nYQ== 5\n");
