@@ -90,7 +90,8 @@ def test_a_cut_gguf(model_file, tmp_path):
 
 @pytest.mark.parametrize("flag", ["--kv_cache_mb=0", "--kv_cache_mb=-5", "--max_step_tokens=0",
                                   "--kv_type=f64", "--listen=nonsense", "--threads=-1",
-                                  "--no_such_flag", "--max_connection_age=0", "--kv_cache_mb=many", "--listen=0.0.0.0:0"])
+                                  "--no_such_flag", "--max_connection_age=0", "--kv_cache_mb=many",
+                                  "--listen=0.0.0.0:0"])
 def test_wrong_flags(model_file, flag):
     status, output = start_that_fails(flag, model=model_file)
     assert status == 2
