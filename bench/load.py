@@ -22,13 +22,16 @@ import service
 ROOT = service.ROOT
 # A good request, for a person who reads along: the first token within a second, then ten a second.
 OBJECTIVE = ["--slo_ttft=1s", "--slo_itl=100ms"]
-# Lengths are cut to what this model on two cores answers in seconds. The mean rate of each is about half of
-# what the server can do, and the bursts are the trace's own.
+# Lengths are scaled to what this model on two cores answers in seconds, and the mean rate of each is about half of
+# what the server can do; the bursts are the trace's own.
 TRACES = {
-    "azure_conversation": ["AzureLLMInferenceTrace_conv.csv.gz", "--length_scale=0.125", "--rate=0.8"],
-    "azure_code": ["AzureLLMInferenceTrace_code.csv.gz", "--length_scale=0.0625", "--rate=1"],
-    # Blocks of 512 tokens become 16, four to a page of the cache.
-    "mooncake": ["mooncake_conversation_trace.jsonl.gz", "--length_scale=0.03125", "--rate=0.5"],
+    "azure_conversation": ["AzureLLMInferenceTrace_conv.csv.gz", "--length_scale=0.125", "--rate=0.8",
+                           "--trace_start=20m"],
+    "azure_code": ["AzureLLMInferenceTrace_code.csv.gz", "--length_scale=0.0625", "--rate=1",
+                   "--trace_start=20m"],
+    # Blocks of 512 tokens become 64, a page of the cache: shared prefixes are found there.
+    "mooncake": ["mooncake_conversation_trace.jsonl.gz", "--length_scale=0.125", "--rate=0.4",
+                 "--trace_start=30m", "--max_prompt_tokens=512"],
 }
 SWEEP_RATES = "0.25,0.5,1,1.5,2,2.5,3,4"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Starts the server, and measures start-up, memory and streams through gRPC on loopback.
 
-  bazel build //server:sieve_server //client:sieve //bench:service_bench
+  bazel build //server:sieve_server //client:sieve
   python3 bench/service.py --out bench/results/service.jsonl
 """
 
@@ -23,6 +23,7 @@ CACHE = pathlib.Path(
     or pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "sieve"
 )
 MIB = 1 << 20
+PROMPT_TOKENS, GENERATED_TOKENS = 32, 128
 
 
 def start(server, model, kv_mb, extra):
@@ -60,13 +61,41 @@ def cache_bytes_in_use(client, port):
     return pages * int(cache["bytes_per_page"])
 
 
+def bench(client, port, streams, seed):
+    """One round of as many requests at once; what `sieve bench` says of it. Seeds make prompts distinct, so that none
+    is found in the cache."""
+    done = subprocess.run(
+        [client, "bench", f"--address=127.0.0.1:{port}", "--json", f"--concurrency={streams}", f"--requests={streams}",
+         f"--prompt_tokens={PROMPT_TOKENS}", f"--max_tokens={GENERATED_TOKENS}", f"--seed={seed}"],
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return json.loads(done.stdout)
+
+
+def decode_rows(client, port, stream_counts, rounds):
+    """A row for each number of streams, measured turn about."""
+    results = {streams: [] for streams in stream_counts}
+    for seed in range(rounds + 1):
+        for index, streams in enumerate(stream_counts):
+            result = bench(client, port, streams, seed * len(stream_counts) + index)
+            if seed > 0:  # the first warms up
+                results[streams].append(result)
+    for streams, of_rounds in results.items():
+        yield {
+            "measurement": "service_decode", "streams": streams, "prompt_tokens": PROMPT_TOKENS,
+            "generated_tokens": GENERATED_TOKENS,
+            # All streams decode together: each gets a token a gap.
+            "tokens_per_second": [round(streams * 1e3 / r["inter_token_ms"]["mean"], 1) for r in of_rounds],
+            "time_to_first_token_ms_p50": [r["time_to_first_token_ms"]["p50"] for r in of_rounds],
+            "inter_token_ms_p50": [r["inter_token_ms"]["p50"] for r in of_rounds],
+            "inter_token_ms_p99": [r["inter_token_ms"]["p99"] for r in of_rounds]}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=pathlib.Path,
                         default=CACHE / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--server", default=ROOT / "bazel-bin/server/sieve_server")
     parser.add_argument("--client", default=ROOT / "bazel-bin/client/sieve")
-    parser.add_argument("--bench", default=ROOT / "bazel-bin/bench/service_bench")
     parser.add_argument("--kv_cache_mb", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--streams", default="1,8")
@@ -81,14 +110,12 @@ def main():
         process.send_signal(signal.SIGTERM)
         process.wait()
     process, port, _ = start(args.server, args.model, args.kv_cache_mb, args.server_flags)
-    out = subprocess.run([args.bench, f"--server=127.0.0.1:{port}", f"--rounds={args.rounds}",
-                          f"--streams={args.streams}"], check=True, capture_output=True, text=True)
+    rows = list(decode_rows(args.client, port, [int(n) for n in args.streams.split(",")], args.rounds))
     memory = resident(process.pid)
     cache_bytes = cache_bytes_in_use(args.client, port)
     process.send_signal(signal.SIGTERM)
     process.wait()
 
-    rows = [json.loads(line) for line in out.stdout.splitlines()]
     rows.append({"measurement": "startup", "unit": "s", "values": startups})
     file_bytes = args.model.stat().st_size if args.model.is_file() else sum(
         f.stat().st_size for f in args.model.glob("*.safetensors"))

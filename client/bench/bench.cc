@@ -158,6 +158,9 @@ ExitCode RunBench(const Session& session, const BenchOptions& options, const Con
   absl::StatusOr<std::vector<TraceRow>> trace = std::vector<TraceRow>();
   if (!options.trace.empty()) trace = ReadTrace(options.trace);
   if (!trace.ok()) return WrongUsage(session, trace.status().message());
+  if (!trace->empty() && trace->back().at_ns < absl::ToInt64Nanoseconds(options.trace_start)) {
+    return WrongUsage(session, absl::StrCat(options.trace, ": no request after --trace_start"));
+  }
   Bench bench(session, options, *trace);
   const grpc::Status status = bench.Connect(connect);
   if (!status.ok()) return Report(session, status);

@@ -56,6 +56,8 @@ void AddTraceFlags(FlagSet* flags, BenchOptions* options) {
   flags->Add("trace",
              "times and lengths from a file: Azure's CSV or Mooncake's JSON lines, also .gz",
              &options->trace);
+  flags->Add("trace_start", "leave out what a trace has before, in its own time",
+             &options->trace_start);
   flags->Add("time_scale",
              "multiplies a trace's times, default 1; --rate sets its mean rate instead",
              &options->time_scale);

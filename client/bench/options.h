@@ -47,6 +47,7 @@ struct BenchOptions {
   LengthRange prompt_tokens = {64, 64};
   LengthRange max_tokens = {64, 64};
   std::string trace;
+  absl::Duration trace_start;        // what a trace has before is left out
   double time_scale = 1;             // multiplies a trace's times
   double length_scale = 1;           // multiplies a trace's lengths
   int32_t max_prompt_tokens = 0;     // longer ones are cut; 0: what the model's context allows

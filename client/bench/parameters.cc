@@ -21,6 +21,7 @@ void AddWorkload(const BenchOptions& options, Json* json) {
   }
   // The folder is the machine's, not the workload's.
   (*json)["trace"] = options.trace.substr(options.trace.rfind('/') + 1);
+  (*json)["trace_start"] = absl::FormatDuration(options.trace_start);
   (*json)["time_scale"] = options.time_scale;
   (*json)["length_scale"] = options.length_scale;
   (*json)["max_prompt_tokens"] = options.max_prompt_tokens;

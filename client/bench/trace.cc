@@ -78,14 +78,17 @@ class TraceWorkload final : public Workload {
       : trace_(trace),
         time_scale_(rate > 0 ? ScaleForRate(trace, rate) : options.time_scale),
         length_scale_(options.length_scale),
-        decorator_(options, run) {}
+        start_(absl::ToInt64Nanoseconds(options.trace_start)),
+        decorator_(options, run) {
+    while (next_ < trace_.size() && trace_[next_].at_ns < start_) ++next_;
+  }
 
   std::optional<Arrival> Next() override {
-    if (next_ == static_cast<int64_t>(trace_.size())) return std::nullopt;
-    const TraceRow& row = trace_[next_];
+    if (next_ == trace_.size()) return std::nullopt;
+    const TraceRow& row = trace_[next_++];
     Arrival arrival;
-    arrival.index = next_++;
-    arrival.at_ns = std::llround(static_cast<double>(row.at_ns) * time_scale_);
+    arrival.index = index_++;
+    arrival.at_ns = std::llround(static_cast<double>(row.at_ns - start_) * time_scale_);
     arrival.prompt_tokens = Scaled(row.prompt_tokens);
     arrival.max_tokens = Scaled(row.generated_tokens);
     arrival.blocks = row.blocks;
@@ -107,8 +110,10 @@ class TraceWorkload final : public Workload {
 
   const std::vector<TraceRow>& trace_;
   const double time_scale_, length_scale_;
+  const int64_t start_;
   ArrivalDecorator decorator_;
-  int64_t next_ = 0;
+  size_t next_ = 0;
+  int64_t index_ = 0;
 };
 
 }  // namespace

@@ -127,6 +127,16 @@ TEST(BenchTest, ReplaysATrace) {
                          requests[1].token_ids().ids().begin()));
 }
 
+TEST(BenchTest, ATraceThatIsOverBeforeItsStart) {
+  TimedServer server({});
+  BenchOptions options;
+  options.trace = std::filesystem::path(std::getenv("TEST_TMPDIR")) / "short.jsonl";
+  options.trace_start = absl::Seconds(1);
+  std::ofstream(options.trace) << R"({"timestamp":0,"input_length":8,"output_length":1})";
+  EXPECT_EQ(RunAgainst(&server.fake(), options).code, ExitCode::kUsage);
+  EXPECT_THAT(server.fake().err.str(), HasSubstr("no request after --trace_start"));
+}
+
 TEST(BenchTest, ABadTraceIsWrongUsage) {
   TimedServer server({});
   BenchOptions options;

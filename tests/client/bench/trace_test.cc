@@ -138,6 +138,20 @@ TEST(TraceWorkloadTest, ScalesTimesAndLengths) {
   EXPECT_FALSE(workload->Next());
 }
 
+TEST(TraceWorkloadTest, StartsLater) {
+  const std::vector<TraceRow> rows = ThreeRows();
+  BenchOptions options;
+  options.trace_start = absl::Seconds(1);
+  options.time_scale = 0.5;
+  const auto workload = MakeTraceWorkload(options, rows, 0, 0);
+  const Arrival first = *workload->Next();
+  EXPECT_EQ(first.at_ns, 0);
+  EXPECT_EQ(first.index, 0);
+  EXPECT_EQ(first.prompt_tokens, 1000);
+  EXPECT_EQ(workload->Next()->at_ns, 2500 * kMs);
+  EXPECT_FALSE(workload->Next());
+}
+
 TEST(TraceWorkloadTest, ARateSetsTheMeanRate) {
   const std::vector<TraceRow> rows = ThreeRows();
   const auto workload = MakeTraceWorkload({}, rows, 10, 0);
