@@ -2,7 +2,7 @@
 """What watching costs: throughput of a server that is watched (a scrape every second, a JSON line for each request)
 against one whose metrics port and log are off.
 
-  bazel build //server:sieve_server //bench:service_bench
+  bazel build //server:sieve_server //client:sieve
   python3 bench/observability.py --rounds 20          # on a quiet machine; appends to bench/results/observability.jsonl
 
 Two servers stay up the whole time, one of each kind, and are driven turn about, so that whatever else the machine does falls on both; which of
@@ -13,6 +13,7 @@ Student's 95 % confidence interval. The same for the servers' processor seconds 
 import argparse
 import contextlib
 import datetime
+import itertools
 import json
 import math
 import os
@@ -32,6 +33,7 @@ CACHE = pathlib.Path(
     os.environ.get("SIEVE_CACHE")
     or pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "sieve"
 )
+SEEDS = itertools.count(1)
 WATCHED = ["--metrics_listen=127.0.0.1:0", "--log_format=json", "--log_requests=true", "--log_level=info"]
 UNWATCHED = ["--metrics_listen=", "--log_requests=false", "--log_level=off"]
 # Student's t, two-sided 95 %, by degrees of freedom.
@@ -67,8 +69,10 @@ def wait_until_loaded(args, port):
 
 
 def bench_command(args, port, streams, tokens):
-    return [args.bench, f"--server=127.0.0.1:{port}", f"--streams={streams}", "--rounds=1",
-            f"--prompt_tokens={args.prompt_tokens}", f"--generated_tokens={tokens}"]
+    # Another seed each time: no prompt is found in the cache.
+    return [args.client, "bench", f"--address=127.0.0.1:{port}", "--json", f"--concurrency={streams}",
+            f"--requests={streams}", f"--prompt_tokens={args.prompt_tokens}", f"--max_tokens={tokens}",
+            f"--seed={next(SEEDS)}"]
 
 
 def processor_seconds(pid):
@@ -81,7 +85,9 @@ def turn(args, pid, port):
     before = processor_seconds(pid)
     out = subprocess.run(bench_command(args, port, args.streams, args.generated_tokens), check=True,
                          capture_output=True, text=True)
-    return json.loads(out.stdout)["tokens_per_second"][0], processor_seconds(pid) - before
+    # All streams decode together: each gets a token a gap.
+    rate = args.streams * 1e3 / json.loads(out.stdout)["inter_token_ms"]["mean"]
+    return rate, processor_seconds(pid) - before
 
 
 class Scraper:
@@ -141,7 +147,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path,
                         default=CACHE / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--server", default=ROOT / "bazel-bin/server/sieve_server")
-    parser.add_argument("--bench", default=ROOT / "bazel-bin/bench/service_bench")
+    parser.add_argument("--client", default=ROOT / "bazel-bin/client/sieve")
     parser.add_argument("--kv_cache_mb", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--streams", type=int, default=8)
