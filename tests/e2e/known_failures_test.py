@@ -69,6 +69,13 @@ def refused(server, message, part, code=INVALID):
     assert len(error.value.details()) < 2000, "the message repeats its input"
 
 
+def attackers_channel(server):
+    """A connection of its own, which the server may close."""
+    return grpc.insecure_channel(server.address, options=[
+        ("grpc.enable_http_proxy", 0), ("grpc.max_send_message_length", -1),
+        ("grpc.use_local_subchannel_pool", 1)])
+
+
 def raw_call(channel, data, **options):
     """Sends bytes as a GenerateRequest; returns the events or raises."""
     call = channel.unary_stream("/sieve.v1.Generation/Generate", request_serializer=lambda data: data,
@@ -224,8 +231,7 @@ def test_a_message_without_bound(server):
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_a_compressed_message_that_inflates(server, algorithm):
     """A quarter of a megabyte becomes 256 MB where it is inflated before its size is looked at."""
-    options = [("grpc.enable_http_proxy", 0), ("grpc.max_send_message_length", -1)]
-    with grpc.insecure_channel(server.address, options=options) as channel:
+    with attackers_channel(server) as channel:
         with pytest.raises(grpc.RpcError) as error:
             raw_call(channel, bytes(256 << 20), compression=algorithm)
     assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
@@ -248,7 +254,7 @@ def test_unknown_fields_by_the_megabyte(server):
 
 def test_headers_without_bound(server):
     for size in (100_000, 3_000_000):
-        with server.new_channel() as channel, pytest.raises(grpc.RpcError) as error:
+        with attackers_channel(server) as channel, pytest.raises(grpc.RpcError) as error:
             raw_call(channel, request(**ORDINARY).SerializeToString(), metadata=[("x-filler", "x" * size)])
         assert error.value.code() in (TOO_MUCH, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
 
