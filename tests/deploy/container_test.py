@@ -38,7 +38,7 @@ def buildah(*arguments, **options):
 def why_not():
     """What this machine lacks for chroot isolation, or None."""
     if harness.model_path() is None:
-        return "no default model: SIEVE_CACHE is unset or deploy/setup.sh was not run"
+        return "no default model: deploy/setup.sh was not run (or SIEVE_CACHE is another one than then)"
     if os.geteuid() != 0:
         return "images are built as root here"
     done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True,

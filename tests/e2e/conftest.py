@@ -12,7 +12,7 @@ SMALL_CACHE = "--kv_cache_mb=128"
 def model_file():
     path = harness.model_path()
     if path is None:
-        pytest.skip("no default model: SIEVE_CACHE is unset or deploy/setup.sh was not run")
+        pytest.skip("no default model: deploy/setup.sh was not run (or SIEVE_CACHE is another one than then)")
     for binary in (harness.SERVER, harness.CLIENT):
         assert pathlib.Path(binary).exists(), f"{binary} is not built"
     return path

@@ -24,8 +24,8 @@ CLIENT = os.environ.get("SIEVE_CLIENT", str(ROOT / "bazel-bin/client/sieve"))
 
 def model_path():
     """The default model, or None where there is none (see deploy/setup.sh)."""
-    cache = os.environ.get("SIEVE_CACHE")
-    path = pathlib.Path(cache or "/nonexistent") / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+    cache = os.environ.get("SIEVE_CACHE") or pathlib.Path.home() / ".cache/sieve"
+    path = pathlib.Path(cache) / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
     return path if path.exists() else None
 
 
