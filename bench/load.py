@@ -52,11 +52,12 @@ def sweep_runs(args):
 
 def bench(args, port, name, flags):
     """Runs the client, its table on this program's stderr, and returns its lines."""
-    command = [args.client, "bench", f"--address=127.0.0.1:{port}", "--json", *flags]
+    realtime = ["chrt", "--rr", "1"] if args.realtime else []
+    command = [*realtime, args.client, "bench", f"--address=127.0.0.1:{port}", "--json", *flags]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     for line in done.stdout.splitlines():
         yield {"run": name, **json.loads(line), "cores": os.cpu_count(),
-               "date": datetime.date.today().isoformat(),
+               "load_average": round(os.getloadavg()[0], 1), "date": datetime.date.today().isoformat(),
                "command": " ".join(["python3 bench/load.py", *sys.argv[1:]])}
 
 
@@ -73,10 +74,13 @@ def main():
     parser.add_argument("--server", default=ROOT / "bazel-bin/server/sieve_server")
     parser.add_argument("--client", default=ROOT / "bazel-bin/client/sieve")
     parser.add_argument("--kv_cache_mb", type=int, default=512)
+    parser.add_argument("--realtime", action="store_true",
+                        help="the client goes before other programs (needs the right to), so that it is on time")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench/results/load.jsonl")
     parser.add_argument("server_flags", nargs="*", help="after --, for the server")
     args = parser.parse_args()
 
+    args.svg.parent.mkdir(parents=True, exist_ok=True)
     runs = {"traces": trace_runs, "sweep": sweep_runs}[args.what](args)
     for name, flags in runs:
         # A server for each, so that none finds what another left in the cache.
