@@ -42,13 +42,12 @@ bazel=("$SIEVE_BAZEL" --output_base="$kept/bazel" --max_idle_secs=60)
 write_bazelrc
 labels=("${targets[@]/#///tests/fuzz:}")
 labels=("${labels[@]/%/_fuzzer}")
+commit="$(git rev-parse --short HEAD)"
+[[ -z "$(git status --porcelain -- kernels model proto server tests)" ]] || commit+=-dirty
 say "Building: ${targets[*]}"
 "${bazel[@]}" build --config=fuzz --symlink_prefix=/ "${labels[@]}" \
   >"$kept/build.log" 2>&1 || die "the build; the end of $kept/build.log:" "$(tail -n 30 "$kept/build.log")"
 bin="$("${bazel[@]}" info --config=fuzz --symlink_prefix=/ bazel-bin 2>/dev/null)/tests/fuzz"
-
-commit="$(git rev-parse --short HEAD)"
-[[ -z "$(git status --porcelain -- kernels model proto server tests)" ]] || commit+=-dirty
 
 export ASAN_OPTIONS=quarantine_size_mb=32:detect_stack_use_after_return=1
 export UBSAN_OPTIONS=print_stacktrace=1
