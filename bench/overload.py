@@ -6,6 +6,8 @@ Needs the packages of tests/requirements.txt (deploy/setup.sh --tests makes such
 
   bazel build //server:sieve_server //client:sieve && python3 bench/overload.py --out bench/results/overload.jsonl
 
+The load generator runs under `chrt -r 1`, which needs root: a generator that waits for a core measures itself.
+
 Each scenario is one JSON line: what `sieve bench` measured, what the server held meanwhile (sampled every half
 second: resident memory, queue) and afterwards (pages).
 """
@@ -30,9 +32,9 @@ OVERLOAD = 10
 
 
 def bench(server, *flags):
-    """Runs the load generator; returns its JSON object."""
-    done = subprocess.run([harness.CLIENT, "bench", f"--address={server.address}", "--json", *flags],
-                          capture_output=True, text=True, check=False)
+    """Runs the load generator, ahead of the server whose processors it shares; returns its JSON object."""
+    done = subprocess.run(["chrt", "-r", "1", harness.CLIENT, "bench", f"--address={server.address}",
+                           "--json", *flags], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"sieve bench {' '.join(flags)}:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -101,17 +103,20 @@ def ten_times(seconds, rounds):
 
 def thousand_streams():
     """A thousand streams that all run at once."""
-    with harness.running_server("--kv_cache_mb=1200", "--max_running=1000") as server:
+    with harness.running_server("--kv_cache_mb=1600", "--max_running=1000",
+                                "--max_step_tokens=2048") as server:
         with Watcher(server) as watcher:
-            run = bench(server, "--concurrency=1000", "--requests=2000", "--prompt_tokens=16",
-                        "--max_tokens=16", "--drain_timeout=300s")
+            run = bench(server, "--concurrency=1000", "--requests=1000", "--prompt_tokens=16",
+                        "--max_tokens=32", "--drain_timeout=300s")
         yield {"measurement": "thousand_streams", "server": watcher.summary(),
                "at_rest": at_rest(server), "bench": run}
 
 
 def cancellations(seconds):
     """Two hundred requests a second, each cancelled soon after."""
-    with harness.running_server("--kv_cache_mb=256", "--max_queued_requests=4096") as server:
+    # A cache that is full at once: until all of it has been touched, resident memory grows.
+    with harness.running_server("--kv_cache_mb=48", "--max_queued_requests=4096") as server:
+        bench(server, "--concurrency=4", "--requests=16", "--prompt_tokens=256", "--max_tokens=8")
         with Watcher(server) as watcher:
             run = bench(server, "--rate=200", f"--duration={seconds}s", "--prompt_tokens=64",
                         "--max_tokens=256", "--cancel_fraction=1", "--cancel_after=5ms..300ms")
