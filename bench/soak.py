@@ -221,16 +221,17 @@ def at_rest(server):
 
 
 def warm_up(server, round_seconds, clients, seed):
-    """Runs the mix until memory is what it will be: until a round adds less than half a percent, twelve at most.
-    Allocators, gRPC and the largest step so far settle only after a while; a leak never does, and shows later."""
-    before = at_rest(server)
+    """Runs the mix until memory is what it will be: until two rounds in turn add less than half a percent together,
+    twelve at most. Allocators, gRPC and the largest step so far settle only after a while; a leak never does, and
+    shows later."""
+    rests = [at_rest(server)]
     for index in range(12):
         drive(server, round_seconds, clients, f"{seed}/warm-up {index}")
-        now = at_rest(server)
-        if index > 0 and now["resident_bytes"] < 1.005 * before["resident_bytes"]:
-            return now, index + 1
-        before = now
-    return before, 12
+        rests.append(at_rest(server))
+        resident = [rest["resident_bytes"] for rest in rests[-3:]]
+        if index > 1 and resident[-1] < 1.005 * resident[0]:
+            break
+    return rests[-1], len(rests) - 1
 
 
 def settled(server, before, seconds=30):

@@ -79,6 +79,7 @@ class Admission {
   Account AccountOf(const std::string& tenant) const;
   // The tenant's part of what all tenants may have, itself included.
   double ShareOf(const std::string& tenant, double weight) const;
+  double QueueRate() const;
   absl::Duration RetryAfter() const;
 
   const AdmissionLimits limits_;
@@ -88,6 +89,7 @@ class Admission {
   int64_t prompt_tokens_ = 0;
   bool closed_ = false;
   RateEstimator prefill_, queue_;
+  absl::Duration since_start_{};  // while requests wait: time of steps since one last started
   int64_t prefill_backlog_ = 0;
 };
 

@@ -39,6 +39,15 @@ void FairShares::Leave(Tenant* tenant) {
   if (idle_.size() > kMaxIdle) Forget(idle_.begin()->second);
 }
 
+void FairShares::Reset() {
+  waiting_.clear();
+  idle_.clear();
+  reserved_.clear();
+  tenants_.clear();
+  active_weight_ = 0;
+  active_ = 0;
+}
+
 void FairShares::SetWaiting(Tenant* tenant, bool waiting) {
   if (tenant->waiting == waiting) return;
   tenant->waiting = waiting;

@@ -38,6 +38,9 @@ class FairShares {
   Tenant* Join(const std::string& name, double weight);
   void Leave(Tenant* tenant);
 
+  // Forgets all tenants, whatever state they are in; handles are no longer valid.
+  void Reset();
+
   // Whether the tenant waits to be chosen by Next.
   void SetWaiting(Tenant* tenant, bool waiting);
 

@@ -1,6 +1,7 @@
 #include "server/generation_service.h"
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -28,6 +29,27 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& call) {
   const std::chrono::system_clock::time_point deadline = call.deadline();
   return deadline == std::chrono::system_clock::time_point::max() ? absl::InfiniteFuture()
                                                                   : absl::FromChrono(deadline);
+}
+
+// What `make` makes, a StatusOr; an error when memory runs out, for threads that must go on.
+template <typename Make>
+auto Guarded(Make make) -> decltype(make()) {
+  try {
+    return make();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("the server has no memory for the request; try again");
+  }
+}
+
+// Of a call that ended before its request was read. A client cancels by itself at its deadline.
+absl::Status GivenUp(absl::Time deadline) {
+  if (absl::Now() < deadline) {
+    return Refusal(absl::CancelledError("the call was cancelled before its request was read"),
+                   RefusalReason::kCancelled);
+  }
+  return Refusal(
+      absl::DeadlineExceededError("the call's deadline passed before its request was read"),
+      RefusalReason::kLate);
 }
 
 // Ends a unary call whose reactor is `reactor`.
@@ -73,7 +95,7 @@ GenerationService::GenerationService(ServiceConfig config)
       open_calls_(config_.max_open_calls),
       stall_watch_(config_.stalled_reader_timeout),
       readers_(NumReaders()),
-      estimators_(1) {}
+      answerers_(NumReaders()) {}
 
 void GenerationService::Serve(const ServiceParts& parts) {
   loaded_.reset(new Backend{parts, RequestValidator(parts.model->limits, parts.model->config.name,
@@ -89,30 +111,37 @@ void GenerationService::StartLater(std::shared_ptr<Reactor> reactor, Admitted ad
   readers_.Add([this, reactor = std::move(reactor), caller = std::move(admitted.caller),
                 backend = admitted.backend, request, arrival = absl::Now(),
                 deadline = DeadlineOf(call)] {
-    if (reactor->cancelled()) return;
+    if (reactor->cancelled()) return CountRefused(GivenUp(deadline), caller, "");
     std::string request_id;
-    absl::StatusOr<GenerationRequest> read =
-        ReadRequest(backend->validator, request, caller, arrival, deadline, &request_id);
+    absl::StatusOr<GenerationRequest> read = Guarded([&] {
+      return ReadRequest(backend->validator, request, caller, arrival, deadline, &request_id);
+    });
     if (read.ok()) LogPrompt(*backend, *read);
     CountRefused(reactor->Start(std::move(read)), caller, request_id);
   });
 }
 
 template <typename Make>
-grpc::ServerUnaryReactor* GenerationService::AnswerLater(WorkerPool* pool,
-                                                         grpc::CallbackServerContext* call,
+grpc::ServerUnaryReactor* GenerationService::AnswerLater(grpc::CallbackServerContext* call,
                                                          const grpc::ByteBuffer& request,
                                                          grpc::ByteBuffer* response, Make make) {
   Caller caller;
   absl::StatusOr<Admitted> admitted = Admit(*call, &caller);
   using Response = decltype(make(*admitted, request));
-  grpc::ServerUnaryReactor* const reactor = call->DefaultReactor();
-  if (!admitted.ok()) return Answer(call, reactor, Response(admitted.status()), response);
-  // The call lives until it is answered.
-  pool->Add([call, reactor, request, response, make, admitted = *std::move(admitted)] {
-    Answer(call, reactor, make(admitted, request), response);
+  if (!admitted.ok()) {
+    return Answer(call, call->DefaultReactor(), Response(admitted.status()), response);
+  }
+  const auto reactor = UnaryAnswer::Create(call, std::move(admitted->open), response);
+  stall_watch_.Add(reactor);
+  answerers_.Add([reactor, request, make, admitted = *std::move(admitted)] {
+    if (reactor->cancelled()) return reactor->End(absl::CancelledError("the call was cancelled"));
+    reactor->End(Guarded([&]() -> absl::StatusOr<grpc::ByteBuffer> {
+      const Response answer = make(admitted, request);
+      if (!answer.ok()) return answer.status();
+      return SerializeMessage(*answer);
+    }));
   });
-  return reactor;
+  return reactor.get();
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::Generate(
@@ -138,6 +167,7 @@ grpc::ServerUnaryReactor* GenerationService::GenerateOnce(grpc::CallbackServerCo
   const auto reactor = GenerateOnceReactor::Create(
       {call, std::move(admitted->open), parts.engine, parts.tokenizer, config_.content_log},
       response);
+  stall_watch_.Add(reactor);
   StartLater(reactor, *std::move(admitted), *call, *request);
   return reactor.get();
 }
@@ -158,7 +188,7 @@ grpc::ServerUnaryReactor* GenerationService::EstimateCost(grpc::CallbackServerCo
     if (!cost.ok()) return cost.status();
     return EncodeCost(*read, *cost);
   };
-  return AnswerLater(&estimators_, call, *request, response, estimate);
+  return AnswerLater(call, *request, response, estimate);
 }
 
 grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* call,
@@ -178,7 +208,7 @@ grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContex
     }
     return out;
   };
-  return AnswerLater(&readers_, call, *request, response, tokenize);
+  return AnswerLater(call, *request, response, tokenize);
 }
 
 grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* call,
@@ -195,7 +225,7 @@ grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerCont
     out.set_text(*std::move(text));
     return out;
   };
-  return AnswerLater(&readers_, call, *request, response, detokenize);
+  return AnswerLater(call, *request, response, detokenize);
 }
 
 grpc::ServerUnaryReactor* GenerationService::GetModel(grpc::CallbackServerContext* call,

@@ -113,9 +113,9 @@ class GenerationService final : public RawGenerationService {
   template <typename Reactor>
   void StartLater(std::shared_ptr<Reactor> reactor, Admitted admitted,
                   const grpc::CallbackServerContext& call, const grpc::ByteBuffer& request);
-  // Answers a call with what `make` makes of its request, on a thread of `pool`.
+  // Answers a call with what `make` makes of its request, on a thread of the answerers.
   template <typename Make>
-  grpc::ServerUnaryReactor* AnswerLater(WorkerPool* pool, grpc::CallbackServerContext* call,
+  grpc::ServerUnaryReactor* AnswerLater(grpc::CallbackServerContext* call,
                                         const grpc::ByteBuffer& request, grpc::ByteBuffer* response,
                                         Make make);
   void LogPrompt(const Backend& backend, const GenerationRequest& request) const;
@@ -130,7 +130,7 @@ class GenerationService final : public RawGenerationService {
   StallWatch stall_watch_;
   // Last: their threads use all of the above.
   WorkerPool readers_;
-  WorkerPool estimators_;  // which wait for the engine
+  WorkerPool answerers_;  // of the small methods, which must not hold up generations
 };
 
 }  // namespace sieve

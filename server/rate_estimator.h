@@ -22,8 +22,11 @@ class RateEstimator {
     seconds_ = seconds_ * keep + seconds;
   }
 
-  // 0 before anything took time.
-  double rate() const { return seconds_ > 0 ? count_ / seconds_ : 0; }
+  // With `time` since the last observation that brought nothing; 0 before anything took time.
+  double rate(absl::Duration time = absl::ZeroDuration()) const {
+    const double seconds = seconds_ + absl::ToDoubleSeconds(time);
+    return seconds > 0 ? count_ / seconds : 0;
+  }
 
  private:
   double count_ = 0;

@@ -31,6 +31,36 @@ RefusedStream::RefusedStream(grpc::CallbackServerContext* call, const absl::Stat
   Finish(EndOfCall(call, status));
 }
 
+std::shared_ptr<UnaryAnswer> UnaryAnswer::Create(grpc::CallbackServerContext* call,
+                                                 std::shared_ptr<const OpenCalls::Call> open,
+                                                 grpc::ByteBuffer* response) {
+  const std::shared_ptr<UnaryAnswer> reactor(new UnaryAnswer(call, std::move(open), response));
+  reactor->self_ = reactor;
+  return reactor;
+}
+
+UnaryAnswer::UnaryAnswer(grpc::CallbackServerContext* call,
+                         std::shared_ptr<const OpenCalls::Call> open, grpc::ByteBuffer* response)
+    : open_(std::move(open)), call_(call), response_(response) {}
+
+void UnaryAnswer::End(absl::StatusOr<grpc::ByteBuffer> answer) {
+  std::lock_guard lock(mutex_);
+  ended_ = absl::Now();
+  if (answer.ok()) *response_ = *std::move(answer);
+  Finish(EndOfCall(call_, answer.status()));
+}
+
+void UnaryAnswer::OnDone() {
+  const std::shared_ptr<UnaryAnswer> self = std::move(self_);  // gone at the end
+  std::lock_guard lock(mutex_);
+  done_ = true;
+}
+
+void UnaryAnswer::EndIfStalledSince(absl::Time limit) {
+  std::lock_guard lock(mutex_);
+  if (!done_ && ended_ <= limit) call_->TryCancel();
+}
+
 std::shared_ptr<GenerateReactor> GenerateReactor::Create(CallParts parts) {
   const std::shared_ptr<GenerateReactor> reactor(new GenerateReactor(std::move(parts)));
   reactor->self_ = reactor;
@@ -188,11 +218,19 @@ void GenerateOnceReactor::OnCancel() {
 
 void GenerateOnceReactor::OnDone() {
   const std::shared_ptr<GenerateOnceReactor> self = std::move(self_);  // gone at the end
+  std::lock_guard lock(mutex_);
+  done_ = true;
+}
+
+void GenerateOnceReactor::EndIfStalledSince(absl::Time limit) {
+  std::lock_guard lock(mutex_);
+  if (!done_ && ended_ <= limit) parts_.call->TryCancel();
 }
 
 void GenerateOnceReactor::FinishLocked(const absl::Status& status) {
   if (finished_) return;
   finished_ = true;
+  ended_ = absl::Now();
   Finish(EndOfCall(parts_.call, status));
 }
 

@@ -1,6 +1,7 @@
 #ifndef SIEVE_SERVER_REACTORS_H_
 #define SIEVE_SERVER_REACTORS_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -34,6 +35,39 @@ class RefusedStream : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   RefusedStream(grpc::CallbackServerContext* call, const absl::Status& status);
   void OnDone() override { delete this; }
+};
+
+// A call with one answer that somebody makes later. Keeps its place among the open calls until the
+// client has taken the answer or is given up.
+class UnaryAnswer : public grpc::ServerUnaryReactor, public StallWatch::Stream {
+ public:
+  // `response` belongs to the call.
+  static std::shared_ptr<UnaryAnswer> Create(grpc::CallbackServerContext* call,
+                                             std::shared_ptr<const OpenCalls::Call> open,
+                                             grpc::ByteBuffer* response);
+
+  // Once, also when the call was cancelled.
+  void End(absl::StatusOr<grpc::ByteBuffer> answer);
+
+  bool cancelled() const { return cancelled_.load(); }
+
+  void OnCancel() override { cancelled_.store(true); }
+  void OnDone() override;
+  void EndIfStalledSince(absl::Time limit) override;
+
+ private:
+  UnaryAnswer(grpc::CallbackServerContext* call, std::shared_ptr<const OpenCalls::Call> open,
+              grpc::ByteBuffer* response);
+
+  const std::shared_ptr<const OpenCalls::Call> open_;  // first: the call is over when all is gone
+  grpc::CallbackServerContext* const call_;
+  grpc::ByteBuffer* const response_;
+  std::shared_ptr<UnaryAnswer> self_;
+  std::atomic<bool> cancelled_{false};
+  std::mutex mutex_;  // guards the next block
+
+  absl::Time ended_ = absl::InfiniteFuture();
+  bool done_ = false;
 };
 
 // What the reactors of one kind of call are made from; borrowed, but for `open`.
@@ -89,7 +123,7 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 };
 
 // Collects the events of one request into a GenerateResponse.
-class GenerateOnceReactor : public grpc::ServerUnaryReactor {
+class GenerateOnceReactor : public grpc::ServerUnaryReactor, public StallWatch::Stream {
  public:
   // `response` belongs to the call.
   static std::shared_ptr<GenerateOnceReactor> Create(CallParts parts, grpc::ByteBuffer* response);
@@ -100,6 +134,7 @@ class GenerateOnceReactor : public grpc::ServerUnaryReactor {
 
   void OnCancel() override;
   void OnDone() override;
+  void EndIfStalledSince(absl::Time limit) override;
 
  private:
   GenerateOnceReactor(CallParts parts, grpc::ByteBuffer* response);
@@ -116,6 +151,8 @@ class GenerateOnceReactor : public grpc::ServerUnaryReactor {
 
   v1::GenerateResponse collected_;
   bool finished_ = false;
+  absl::Time ended_ = absl::InfiniteFuture();
+  bool done_ = false;
 
   EventReader reader_;  // last: its destructor waits for Drain on the engine's thread
 };

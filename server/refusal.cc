@@ -50,6 +50,8 @@ absl::string_view NameOf(RefusalReason reason) {
       return "draining";
     case RefusalReason::kLoading:
       return "loading";
+    case RefusalReason::kCancelled:
+      return "cancelled";
   }
   return "invalid";
 }

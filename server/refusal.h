@@ -21,12 +21,13 @@ enum class RefusalReason {
   kLate,             // could not meet its deadline
   kDraining,         // the server is about to stop
   kLoading,          // the server is about to start
+  kCancelled,        // the client gave up before its request was read
 };
 
 // "invalid", "unauthenticated", "queue_full", "queued_tokens", "too_large", "late", "draining",
-// "loading".
+// "loading", "cancelled".
 absl::string_view NameOf(RefusalReason reason);
-inline constexpr int kNumRefusalReasons = 8;
+inline constexpr int kNumRefusalReasons = 9;
 
 // `status` (not OK) with google.rpc.ErrorInfo and, for a finite `retry_after`, google.rpc.RetryInfo
 // as payloads, keyed by type URL; ToGrpcStatus sends them.

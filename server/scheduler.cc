@@ -421,8 +421,8 @@ void Scheduler::Clear() {
   waiting_by_priority_ = {};
   slots_in_use_ = 0;
   deadlines_.clear();
-  for (const auto& [id, group] : groups_) shares_.Leave(group->tenant);
   groups_.clear();
+  shares_.Reset();
   pool_.Recount({});
 }
 

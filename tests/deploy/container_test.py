@@ -163,10 +163,17 @@ class Running:
              "--model=/models/model.gguf", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
              *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         # Read to the end, or the server blocks once the pipe is full.
-        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout))
+        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout),
+                                       daemon=True)
         self.reader.start()
-        self.port = int(self._wait_for(r"grpc port (\d+)").group(1))
-        self.pid = self._server_pid()
+        try:
+            self.port = int(self._wait_for(r"grpc port (\d+)").group(1))
+            self.pid = self._server_pid()
+        except BaseException:
+            for pid in self._descendants():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            raise
 
     def log(self):
         return "".join(self.lines)
@@ -179,15 +186,21 @@ class Running:
             time.sleep(0.02)
         return match
 
+    def _descendants(self):
+        """buildah and all below it; those that end meanwhile are left out."""
+        pids = [self.process.pid]
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                    pids += map(int, (task / "children").read_text().split())
+        return pids
+
     def _server_pid(self):
         """buildah's great-grandchild or so."""
-        pids = [self.process.pid]
-        while pids:
-            pid = pids.pop()
-            if os.readlink(f"/proc/{pid}/exe").endswith(SERVER):
-                return pid
-            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-                pids += map(int, (task / "children").read_text().split())
+        for pid in self._descendants():
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/exe").endswith(SERVER):
+                    return pid
         raise AssertionError("no sieve_server among buildah's children")
 
     def stop(self):
@@ -207,8 +220,9 @@ def test_serves(container, config):
 
         address = f"127.0.0.1:{running.port}"
         # As the health check of the image does.
-        assert "SERVING" in buildah("run", "--isolation", "chroot", container, "--", CLIENT, "info",
-                                    "--health", f"--address={address}")
+        health = buildah("run", "--isolation", "chroot", container, "--", CLIENT, "info",
+                         "--health", f"--address={address}")
+        assert health.strip() == "SERVING"
         with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
             health = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=10)

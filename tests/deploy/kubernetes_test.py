@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import kubernetes_validate
 import pytest
@@ -244,6 +245,18 @@ def test_the_service_monitor(rendered):
     (scrape,) = [config for config in kustomize.load(
         harness.ROOT / "deploy/prometheus/prometheus.yml")[0]["scrape_configs"]]
     assert {"targetLabel": "job", "replacement": scrape["job_name"]} in endpoint["relabelings"]
+
+
+def test_the_rules_are_those_of_prometheus(rendered):
+    """As generate.py writes them now, and none lost on the way."""
+    folder = harness.ROOT / "deploy/kubernetes/components/prometheus-operator"
+    written = (folder / "prometheus_rule.yaml").read_text()
+    done = subprocess.run([sys.executable, "-c", "import generate, sys; sys.stdout.write(generate.text())"],
+                          cwd=folder, capture_output=True, text=True, check=True)
+    assert written == done.stdout, "run generate.py"
+    files = sorted((harness.ROOT / "deploy/prometheus/rules").glob("*.yml"))
+    groups = [group for file in files for group in kustomize.load(file)[0]["groups"]]
+    assert one(rendered.objects, "PrometheusRule")["spec"] == {"groups": groups}
 
 
 def test_images_are_pinned(rendered):

@@ -148,8 +148,7 @@ def test_a_second_signal_stops_at_once(model_file):
         call = server.stub.Generate(request(STORY, max_tokens=4000, ignore_eos=True), timeout=120)
         next(call)
         server.process.send_signal(signal.SIGTERM)
-        while "draining" not in server.log():
-            time.sleep(0.01)
+        server.wait_for_log("draining")
         server.process.send_signal(signal.SIGTERM)
         with pytest.raises(grpc.RpcError) as error:
             for _ in call:

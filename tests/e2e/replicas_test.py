@@ -21,7 +21,8 @@ RETRY_BUFFER = 8 << 20
 # Two requests at a time on each, so that it takes few to make others wait.
 FLAGS = ("--kv_cache_mb=64", "--max_running=2")
 # Runs for some seconds: until what the test does meanwhile is done.
-LONG = {"prompt": "Tell me a very long story about the sea.", "max_tokens": 120, "ignore_eos": True}
+LONG_TOKENS = 400
+LONG = {"prompt": "Tell me a very long story about the sea.", "max_tokens": LONG_TOKENS, "ignore_eos": True}
 
 
 def open_channel(*servers, service_config=SERVICE_CONFIG):
@@ -143,7 +144,7 @@ def test_killing_one_loses_nothing_that_had_not_started(pair, pool):
             [grpc.StatusCode.OK] * 2 + [grpc.StatusCode.UNAVAILABLE] * 2, key=str)
         for call in running:
             tokens = len(call.result.tokens.get(0, []))
-            assert tokens == 120 if call.code() == grpc.StatusCode.OK else tokens < 120
+            assert tokens == LONG_TOKENS if call.code() == grpc.StatusCode.OK else tokens < LONG_TOKENS
         # What it had not is answered, and the same as always.
         assert [str(call) for call in waiting if call.code() != grpc.StatusCode.OK] == []
         assert len({call.result.text[0] for call in waiting}) == 1
@@ -191,7 +192,7 @@ def test_a_full_queue_is_tried_again(model_file, pool):
     with harness.running_server("--kv_cache_mb=64", "--max_running=1",
                                 "--max_queued_requests=1") as server:
         refused = 'sieve_admission_rejections_total{reason="queue_full"}'
-        long = Call(pool, server.stub, request(**{**LONG, "max_tokens": 60}))
+        long = Call(pool, server.stub, request(**LONG))
         assert long.started.wait(60)
         queued = Call(pool, server.stub, request(max_tokens=2))
         server.wait_until(lambda m: m.load.waiting_requests == 1)

@@ -96,7 +96,7 @@ TEST(AdmissionTest, WhenToTryAgainFollowsTheMeasuredRate) {
     admission.ObserveStep({.time = absl::Seconds(1), .started_tokens = 1000000});
   }
   EXPECT_EQ(retry(), absl::Milliseconds(100));
-  for (int i = 0; i < 1000; ++i) admission.ObserveStep({.time = absl::Seconds(1)});
+  admission.ObserveStep({.time = absl::Hours(10'000)});
   EXPECT_EQ(retry(), absl::Seconds(30));
 }
 
@@ -117,6 +117,18 @@ TEST(AdmissionTest, TheFirstTokenComesAfterWhatIsBeforeIt) {
   EXPECT_EQ(*admission.TimeToFirstToken("b", 1, 50), absl::Milliseconds(2500));
   admission.Enter("b", 1, 100);
   EXPECT_EQ(*admission.TimeToFirstToken("b", 1, 50), absl::Milliseconds(6500));
+}
+
+TEST(AdmissionTest, WhileNothingStartsTheEstimateGrowsWithTheTime) {
+  Admission admission({.max_queued_requests = 10});
+  admission.Enter("a", 1, 100);
+  admission.ObserveStep({.time = absl::Seconds(1), .prefill_tokens = 100, .started_tokens = 100});
+  EXPECT_EQ(admission.TimeToFirstToken("a", 1, 100), absl::Seconds(2));
+  for (int i = 0; i < 99; ++i) admission.ObserveStep({.time = absl::Seconds(1)});
+  EXPECT_EQ(admission.TimeToFirstToken("a", 1, 100), absl::Seconds(101));
+  // Whatever the rate, the estimate is finite.
+  admission.ObserveStep({.time = absl::Hours(1'000'000)});
+  EXPECT_EQ(admission.TimeToFirstToken("a", 1, 100), absl::Hours(24));
 }
 
 TEST(RateEstimatorTest, WhatIsLongAgoIsForgotten) {

@@ -186,6 +186,32 @@ TEST_F(AdmissionTest, AQueuedRequestThatEndsWithoutAnEventHasNoHeadersEither) {
   EXPECT_EQ(raw.ReadAll().size(), 1);
 }
 
+TEST_F(AdmissionTest, AClientThatTakesNoAnswerIsGivenUp) {
+  HarnessOptions options;
+  options.service.stalled_reader_timeout = absl::Milliseconds(400);
+  Start(std::move(options));
+  v1::TokenizeRequest tokenize;
+  tokenize.mutable_text()->set_text("hi");
+  const std::string generate = TextRequest("hi").SerializeAsString();
+  for (const auto& [method, message] :
+       {std::pair<std::string, std::string>("Tokenize", tokenize.SerializeAsString()),
+        {"EstimateCost", generate},
+        {"GenerateOnce", generate}}) {
+    SCOPED_TRACE(method);
+    RawHttp2 raw(service_->server().port(), /*window=*/0);
+    raw.Call("/sieve.v1.Generation/" + method, message);
+    if (method == "GenerateOnce") {
+      const FakeEngine::Submitted submitted = engine_.Take();
+      submitted.queue->Push(AcceptedEvent{});
+      submitted.queue->Push(EndEvent{});
+    }
+    // It keeps its place among the open calls while it waits, and gives it back.
+    absl::SleepFor(absl::Milliseconds(200));
+    EXPECT_FALSE(service_->service().AwaitIdle(absl::ZeroDuration()));
+    EXPECT_TRUE(service_->service().AwaitIdle(absl::Seconds(20)));
+  }
+}
+
 TEST_F(AdmissionTest, WithoutAModelEveryMethodIsUnavailable) {
   Start({}, /*loaded=*/false);
   for (const auto& [name, call] : AllMethods()) {

@@ -38,6 +38,19 @@ TEST(FairSharesTest, ServiceIsInProportionToWeights) {
   EXPECT_NEAR(served["c"], 5000, 30);
 }
 
+TEST(FairSharesTest, AfterAResetNobodyIsThere) {
+  FairShares shares;
+  FairShares::Tenant* tenant = shares.Join("a", 1);
+  shares.SetWaiting(tenant, true);
+  shares.Reserve(tenant, 10);
+  shares.Reset();
+  EXPECT_EQ(shares.size(), 0);
+  EXPECT_EQ(shares.Next(), nullptr);
+  shares.ClearReservations();
+  shares.SetWaiting(shares.Join("a", 1), true);
+  EXPECT_NE(shares.Next(), nullptr);
+}
+
 TEST(FairSharesTest, NobodySavesUpServiceByNotAskingForIt) {
   FairShares shares;
   FairShares::Tenant* a = shares.Join("a", 1);

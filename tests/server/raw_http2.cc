@@ -33,7 +33,7 @@ std::string BigEndian(uint32_t value, int bytes) {
 
 }  // namespace
 
-RawHttp2::RawHttp2(int port) : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
+RawHttp2::RawHttp2(int port, uint32_t window) : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
@@ -41,7 +41,8 @@ RawHttp2::RawHttp2(int port) : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
   EXPECT_EQ(connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   const std::string preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
   EXPECT_EQ(write(socket_, preface.data(), preface.size()), preface.size());
-  Send(kSettings, 0, 0, "");
+  const std::string kInitialWindowSize("\0\4", 2);
+  Send(kSettings, 0, 0, kInitialWindowSize + BigEndian(window, 4));
 }
 
 RawHttp2::~RawHttp2() { close(socket_); }

@@ -12,7 +12,9 @@ namespace sieve {
 // own clients do not tell.
 class RawHttp2 {
  public:
-  explicit RawHttp2(int port);  // of loopback
+  // `window`: bytes of a stream that may be on their way before this client takes them; it never
+  // allows more.
+  explicit RawHttp2(int port, uint32_t window = 65535);  // of loopback
   ~RawHttp2();
   RawHttp2(const RawHttp2&) = delete;
   RawHttp2& operator=(const RawHttp2&) = delete;
