@@ -22,7 +22,7 @@ import service
 ROOT = service.ROOT
 # A good request, for a person who reads along: the first token within a second, then ten a second.
 OBJECTIVE = ["--slo_ttft=1s", "--slo_itl=100ms"]
-# Lengths are scaled to what this model on two cores answers in seconds, and the mean rate of each is about half of
+# Lengths are scaled to what this model on two cores answers in seconds, and the mean rate of each is near
 # what the server can do; the bursts are the trace's own.
 TRACES = {
     "azure_conversation": ["AzureLLMInferenceTrace_conv.csv.gz", "--length_scale=0.125", "--rate=0.8",

@@ -22,8 +22,10 @@ spec:
 
 
 def text():
-    """The file's content: the groups of every file as they are, further to the right."""
-    groups = [file.read_text().partition("\ngroups:\n")[2] for file in sorted(RULES.glob("*.yml"))]
+    """The file's content: the groups of every file as they are, further to the right. Expressions of several lines
+    become literal blocks, for kustomize adds empty lines to folded ones."""
+    groups = [file.read_text().partition("\ngroups:\n")[2].replace("expr: >\n", "expr: |\n")
+              for file in sorted(RULES.glob("*.yml"))]
     return HEAD + "\n".join(textwrap.indent(group, "  ") for group in groups)
 
 
