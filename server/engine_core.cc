@@ -99,10 +99,9 @@ void EngineCore::CheckReaders(absl::Time now) {
 
 void EngineCore::CheckReader(int64_t group, OpenRequest* open, absl::Time now) {
   if (open->queue->cancelled()) {
-    // A client cancels by itself when the deadline passes, which is not a change of mind.
-    End(group, now < open->request.deadline
-                   ? absl::CancelledError("the caller cancelled the request")
-                   : absl::DeadlineExceededError("the time allowed for the request is over"));
+    End(group, GivenUpAtDeadline(open->request.arrival, open->request.deadline, now)
+                   ? absl::DeadlineExceededError("the time allowed for the request is over")
+                   : absl::CancelledError("the caller cancelled the request"));
     return;
   }
   const bool behind = !open->queue->HasRoom();

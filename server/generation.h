@@ -43,6 +43,15 @@ struct GenerationRequest {
   absl::Time deadline = absl::InfiniteFuture();
 };
 
+// Whether a call that arrived at `arrival` and whose client gave it up at `now` had used up the
+// time until its `deadline`. A client cancels by itself when its deadline passes, and does so a
+// little before ours does: gRPC sends the time allowed rounded up, by less than 1 %, and here it
+// begins to run when the call has arrived.
+inline bool GivenUpAtDeadline(absl::Time arrival, absl::Time deadline, absl::Time now) {
+  const absl::Duration early = absl::Milliseconds(10) + (deadline - arrival) / 100;
+  return now >= deadline - early;
+}
+
 struct AcceptedEvent {
   int32_t prompt_tokens = 0;
   int32_t cached_prompt_tokens = 0;

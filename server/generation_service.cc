@@ -41,9 +41,9 @@ auto Guarded(Make make) -> decltype(make()) {
   }
 }
 
-// Of a call that ended before its request was read. A client cancels by itself at its deadline.
-absl::Status GivenUp(absl::Time deadline) {
-  if (absl::Now() < deadline) {
+// Of a call that ended before its request was read.
+absl::Status GivenUp(absl::Time arrival, absl::Time deadline) {
+  if (!GivenUpAtDeadline(arrival, deadline, absl::Now())) {
     return Refusal(absl::CancelledError("the call was cancelled before its request was read"),
                    RefusalReason::kCancelled);
   }
@@ -111,7 +111,7 @@ void GenerationService::StartLater(std::shared_ptr<Reactor> reactor, Admitted ad
   readers_.Add([this, reactor = std::move(reactor), caller = std::move(admitted.caller),
                 backend = admitted.backend, request, arrival = absl::Now(),
                 deadline = DeadlineOf(call)] {
-    if (reactor->cancelled()) return CountRefused(GivenUp(deadline), caller, "");
+    if (reactor->cancelled()) return CountRefused(GivenUp(arrival, deadline), caller, "");
     std::string request_id;
     absl::StatusOr<GenerationRequest> read = Guarded([&] {
       return ReadRequest(backend->validator, request, caller, arrival, deadline, &request_id);
