@@ -220,10 +220,25 @@ def at_rest(server):
                    or name == 'sieve_kv_pages{state="active"}'}}
 
 
+def largest_steps(server):
+    """Steps of as many prompt tokens and of as many samples as the server ever takes at once: it keeps the room for
+    them, and chance may bring them late."""
+    limits = server.stub.GetModel(pb.GetModelRequest(), timeout=60).limits
+    samples = 4
+    calls = [server.stub.Generate(harness.request(f"{i} " + " ".join(WORDS), n=samples, max_tokens=30,
+                                                  ignore_eos=True, temperature=1.0, logprobs=3), timeout=120)
+             for i in range(limits.max_running_sequences // samples)]
+    for call in calls:
+        for _ in call:
+            pass
+    server.collect(harness.request(" ".join(WORDS * 40), max_tokens=1), timeout=120)
+
+
 def warm_up(server, round_seconds, clients, seed):
-    """Runs the mix until memory is what it will be: until two rounds in turn add less than half a percent together,
+    """Runs the largest steps, then the mix until memory is what it will be: until two rounds in turn add less than half a percent together,
     twelve at most. Allocators, gRPC and the largest step so far settle only after a while; a leak never does, and
     shows later."""
+    largest_steps(server)
     rests = [at_rest(server)]
     for index in range(12):
         drive(server, round_seconds, clients, f"{seed}/warm-up {index}")

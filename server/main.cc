@@ -1,5 +1,6 @@
 // sieve_server: serves a Llama checkpoint over gRPC.
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -408,6 +409,13 @@ void RaiseOpenFileLimit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// Keeps resident memory flat: glibc raises this threshold when it frees the first message of
+// megabytes, later ones then lie between small blocks, and what they leave is not given back
+// (bench/results/soak.jsonl has the half hour without this: 4.9 % more).
+void GiveLargeBlocksBack() {
+  mallopt(M_MMAP_THRESHOLD, 128 << 10);  // bytes; where it begins
+}
+
 int Fail(const absl::Status& status, int exit_code) {
   std::fprintf(stderr, "sieve_server: %s\n", std::string(status.message()).c_str());
   return exit_code;
@@ -419,6 +427,7 @@ int Main(int argc, char** argv) {
   absl::StatusOr<ServerConfig> config = ConfigFromFlags(&log);
   flags.Update(config.status());
   RaiseOpenFileLimit();
+  GiveLargeBlocksBack();
   StopSignals signals;            // before any other thread is made
   std::signal(SIGPIPE, SIG_IGN);  // a write to a client that is gone is an error code
   flags.Update(SetUpLogging(log));
