@@ -13,9 +13,12 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/checkpoint/random_checkpoint.h"
 #include "model/transformer.h"
 
 ABSL_FLAG(std::string, model, "", "checkpoint: a .gguf file or a Hugging Face folder");
+ABSL_FLAG(std::string, random_weights, "",
+          "instead of --model: a config.json, whose model gets random weights");
 ABSL_FLAG(int, threads, 0, "0: one a core");
 ABSL_FLAG(int, repetitions, 3, "of each measurement");
 ABSL_FLAG(int, prompt_tokens, 512, "of the prompt measurement; 0: leave it out");
@@ -115,8 +118,18 @@ void BenchDecode(Transformer* model, int64_t streams, int64_t context, int64_t t
   std::cout << line << std::endl;
 }
 
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenModel() {
+  const std::string model = absl::GetFlag(FLAGS_model);
+  const std::string config = absl::GetFlag(FLAGS_random_weights);
+  if (model.empty() == config.empty()) {
+    return absl::InvalidArgumentError("expected exactly one of --model and --random_weights");
+  }
+  if (config.empty()) return OpenCheckpoint(model);
+  return OpenRandomCheckpoint(config, {.num_threads = absl::GetFlag(FLAGS_threads)});
+}
+
 int Main() {
-  auto checkpoint = OpenCheckpoint(absl::GetFlag(FLAGS_model));
+  auto checkpoint = OpenModel();
   Check(checkpoint.status());
   int64_t most_streams = 1;
   for (const std::string& s : absl::GetFlag(FLAGS_streams)) {

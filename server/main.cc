@@ -39,7 +39,12 @@
 
 ABSL_FLAG(std::string, model, "",
           "Checkpoint: a .gguf file, or a folder with config.json, *.safetensors and "
-          "tokenizer.json. Required.");
+          "tokenizer.json. Required, or else --random_weights.");
+ABSL_FLAG(
+    std::string, random_weights, "",
+    "Instead of --model, for measurements of speed: a config.json, whose model is served with "
+    "random bf16 weights made at the start. Tokenizer files beside it are used; without any, "
+    "a token is a byte.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50051",
           "Address and port of gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9464",
@@ -190,11 +195,22 @@ absl::StatusOr<DType> CacheTypeFlag() {
 
 // Each of these reads one group of flags; the first that is wrong is the error.
 
-absl::Status ReadModelFlags(ModelHostConfig* model) {
+absl::Status ReadCheckpointFlags(ModelHostConfig* model) {
+  const std::string config = absl::GetFlag(FLAGS_random_weights);
   model->path = absl::GetFlag(FLAGS_model);
-  if (model->path.empty()) {
-    return absl::InvalidArgumentError("--model is required: the checkpoint to serve");
+  if (!model->path.empty() && !config.empty()) {
+    return absl::InvalidArgumentError(
+        "--model and --random_weights are both given; expected exactly one of them");
   }
+  model->random_weights = !config.empty();
+  if (model->random_weights) model->path = config;
+  if (!model->path.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--model is required: the checkpoint to serve; or --random_weights, exactly one of them");
+}
+
+absl::Status ReadModelFlags(ModelHostConfig* model) {
+  if (absl::Status status = ReadCheckpointFlags(model); !status.ok()) return status;
   for (const absl::Status& status :
        {CheckFlag("threads", absl::GetFlag(FLAGS_threads), 0, 1024),
         CheckFlag("kv_cache_mb", absl::GetFlag(FLAGS_kv_cache_mb), 1, kMany),

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/model_root.h"
+#include "model/checkpoint/random_checkpoint.h"
 #include "spdlog/spdlog.h"
 
 namespace sieve {
@@ -76,6 +77,23 @@ EngineConfig EngineConfigFor(const ModelHostConfig& config, const ModelInfo& mod
   return engine;
 }
 
+absl::Status CheckRoot(const ModelHostConfig& config) {
+  if (config.root.empty()) return absl::OkStatus();
+  const absl::Status status = CheckInsideModelRoot(config.root, config.path);
+  if (!status.ok() || !config.random_weights) return status;
+  // Tokenizer files beside the config are read too.
+  return CheckInsideModelRoot(config.root, RandomCheckpointFolder(config.path));
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenModel(const ModelHostConfig& config) {
+  if (absl::Status status = CheckRoot(config); !status.ok()) return status;
+  if (!config.random_weights) return OpenCheckpoint(config.path);
+  absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint =
+      OpenRandomCheckpoint(config.path, {.num_threads = config.num_threads});
+  if (checkpoint.ok()) spdlog::warn("the weights are random: what is generated means nothing");
+  return checkpoint;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig& config,
@@ -86,11 +104,7 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
   }
   PhaseTimer timer;
 
-  if (!config.root.empty()) {
-    const absl::Status inside = CheckInsideModelRoot(config.root, config.path);
-    if (!inside.ok()) return inside;
-  }
-  absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenCheckpoint(config.path);
+  absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenModel(config);
   if (!checkpoint.ok()) return checkpoint.status();
   host->checkpoint_ = *std::move(checkpoint);
   const ModelConfig& model = host->checkpoint_->config();

@@ -20,6 +20,7 @@ namespace sieve {
 // How the model is held and run.
 struct ModelHostConfig {
   std::string path;               // of the checkpoint: a .gguf file or a folder
+  bool random_weights = false;    // path is that of a config.json: see OpenRandomCheckpoint
   std::string root;               // folder that holds all of it; empty: anywhere
   int num_threads = 0;            // 0: one a core
   int64_t cache_bytes = 1 << 30;  // for the pages of the key/value cache

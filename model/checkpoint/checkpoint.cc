@@ -12,6 +12,7 @@
 #include "model/checkpoint/hf_vocabulary.h"
 #include "model/checkpoint/llama_gguf.h"
 #include "model/checkpoint/llama_weights.h"
+#include "model/checkpoint/pad_vocabulary.h"
 #include "model/tokenizer/gguf_vocabulary.h"
 
 namespace sieve {
@@ -46,17 +47,6 @@ class CheckpointOf : public Checkpoint {
 
 absl::Status Annotate(const std::string& path, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
-}
-
-// Embeddings are often padded to a round number of rows, whose ids then stand for nothing.
-absl::Status PadVocabulary(const ModelConfig& config, Vocabulary& vocabulary) {
-  const size_t rows = static_cast<size_t>(config.vocabulary_size);
-  if (vocabulary.tokens.size() > rows) {
-    return absl::InvalidArgumentError(absl::StrCat("the tokenizer has ", vocabulary.tokens.size(),
-                                                   " tokens, the embedding only ", rows, " rows"));
-  }
-  vocabulary.tokens.resize(rows, {.bytes = "", .kind = Vocabulary::Kind::kUnused});
-  return absl::OkStatus();
 }
 
 // transformers loads no bias that the config does not announce, and makes one up where the file

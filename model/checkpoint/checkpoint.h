@@ -11,7 +11,7 @@
 
 namespace sieve {
 
-// A model as it stands on disk: shape, weights (views into mapped files) and vocabulary.
+// A model: shape, weights (views into mapped files, or into memory of its own) and vocabulary.
 // Immutable; the views live as long as it does.
 class Checkpoint {
  public:

@@ -12,6 +12,9 @@ namespace sieve {
 // the folder or in original/). INVALID_ARGUMENT with file and reason.
 absl::StatusOr<Vocabulary> ReadHfVocabulary(const std::string& dir);
 
+// Whether the folder has a file that ReadHfVocabulary would read.
+bool HasHfVocabulary(const std::string& dir);
+
 }  // namespace sieve
 
 #endif  // SIEVE_MODEL_CHECKPOINT_HF_VOCABULARY_H_

@@ -83,19 +83,10 @@ absl::Status ReadTokenizerConfig(const json& config, Vocabulary* vocabulary) {
   return ReadChatTemplate(config, vocabulary);
 }
 
-// eos_token_id: an id or a list of ids.
-absl::Status ReadEosIds(const json& config, Vocabulary* vocabulary) {
-  const auto field = config.find("eos_token_id");
-  if (field == config.end() || field->is_null()) return absl::OkStatus();
-  const json ids = field->is_array() ? *field : json::array({*field});
-  const int64_t size = vocabulary->tokens.size();
-  for (const json& id : ids) {
-    if (!id.is_number_integer() || id < 0 || id >= size) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"eos_token_id\" has an entry that is not 0 to ", size - 1));
-    }
-    AddEndToken(id.get<int32_t>(), vocabulary);
-  }
+absl::Status AddEosIds(const json& config, Vocabulary* vocabulary) {
+  const absl::StatusOr<std::vector<int32_t>> ids = ReadEosIds(config, vocabulary->tokens.size());
+  if (!ids.ok()) return ids.status();
+  for (const int32_t id : *ids) AddEndToken(id, vocabulary);
   return absl::OkStatus();
 }
 
@@ -113,12 +104,27 @@ absl::Status ReadConfig(const std::string& path,
 
 }  // namespace
 
+absl::StatusOr<std::vector<int32_t>> ReadEosIds(const json& config, int64_t vocabulary_size) {
+  const auto field = config.find("eos_token_id");
+  if (field == config.end() || field->is_null()) return std::vector<int32_t>();
+  const json ids = field->is_array() ? *field : json::array({*field});
+  std::vector<int32_t> result;
+  for (const json& id : ids) {
+    if (!id.is_number_integer() || id < 0 || id >= vocabulary_size) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"eos_token_id\" has an entry that is not 0 to ", vocabulary_size - 1));
+    }
+    result.push_back(id.get<int32_t>());
+  }
+  return result;
+}
+
 absl::Status ReadTokenizerFolder(const std::string& folder, Vocabulary* vocabulary) {
   absl::Status status =
       ReadConfig(folder + "tokenizer_config.json", ReadTokenizerConfig, vocabulary);
   if (!status.ok()) return status;
   for (const char* name : {"generation_config.json", "config.json"}) {
-    status = ReadConfig(folder + name, ReadEosIds, vocabulary);
+    status = ReadConfig(folder + name, AddEosIds, vocabulary);
     if (!status.ok()) return status;
   }
   const absl::StatusOr<MappedFile> jinja = MappedFile::Open(folder + "chat_template.jinja");
