@@ -1,9 +1,11 @@
 """A server that is confined to a folder of models."""
 
+import json
 import os
 import shutil
+import subprocess
 
-from e2e.harness import request, running_server, start_that_fails
+from e2e.harness import SERVER, request, running_server, start_that_fails
 
 
 def test_a_model_in_the_root(model_file, tmp_path):
@@ -19,3 +21,30 @@ def test_a_model_in_the_root(model_file, tmp_path):
         assert status == 1 and "outside the model root" in output and str(root) in output, output
     status, output = start_that_fails(f"--model_root={tmp_path}/none", model=model_file)
     assert status == 1 and f"{tmp_path}/none" in output
+
+
+def test_random_weights_and_the_tokenizer_files_beside_their_config(tmp_path):
+    root = tmp_path / "models"
+    (root / "tiny").mkdir(parents=True)
+    config = root / "tiny/shape"
+    config.write_text(json.dumps({
+        "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "vocab_size": 300}))
+
+    def fails(path):
+        done = subprocess.run(
+            [SERVER, f"--random_weights={path}", f"--model_root={root}", "--listen=127.0.0.1:0", "--metrics_listen="],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False)
+        output = done.stdout.decode(errors="replace")
+        assert done.returncode == 1 and "outside the model root" in output and str(root) in output, output
+        return output
+
+    outside = tmp_path / "outside.json"
+    shutil.copy(config, outside)
+    fails(outside)
+    (root / "tiny/link.json").symlink_to(outside)
+    fails(root / "tiny/link.json")
+    os.unlink(root / "tiny/link.json")
+    (root / "tiny/tokenizer.json").symlink_to(outside)
+    assert "tokenizer.json" in fails(config)
+    os.unlink(root / "tiny/tokenizer.json")

@@ -107,15 +107,16 @@ class MainTest : public testing::Test {
     int metrics_port = 0;
   };
   static Ready Serve(const std::vector<std::string>& more_flags = {}) {
+    std::vector<std::string> flags = {"--model", model_};
+    flags.insert(flags.end(), more_flags.begin(), more_flags.end());
+    return ServeWith(flags);
+  }
+  static Ready ServeWith(const std::vector<std::string>& more_flags) {
     const std::string port_file = absl::StrCat(testing::TempDir(), "/ports", getpid());
     std::filesystem::remove(port_file);
     Ready ready;
-    std::vector<std::string> flags = {"--model",
-                                      model_,
-                                      "--listen=127.0.0.1:0",
-                                      "--metrics_listen=127.0.0.1:0",
-                                      "--port_file=" + port_file,
-                                      "--kv_cache_mb=8"};
+    std::vector<std::string> flags = {"--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0",
+                                      "--port_file=" + port_file, "--kv_cache_mb=8"};
     flags.insert(flags.end(), more_flags.begin(), more_flags.end());
     ready.process = std::make_unique<Process>(flags);
     while (!std::filesystem::exists(port_file)) {
@@ -258,6 +259,56 @@ TEST_F(MainTest, ASecondServerOnTheSamePort) {
   EXPECT_TRUE(Client(ready)->GetModel(&context, {}, &model).ok());
 }
 
+// Without a file of weights, and without one of tokens.
+TEST_F(MainTest, RandomWeights) {
+  const std::string config = testing::TempDir() + "/tiny-random.json";
+  std::ofstream(config) << R"({"model_type": "llama", "hidden_size": 32, "intermediate_size": 64,
+      "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400})";
+  std::string first_text;
+  for (int start = 0; start < 2; ++start) {
+    Ready ready = ServeWith({"--random_weights", config});
+    const auto client = Client(ready);
+    v1::GenerateRequest request;
+    request.mutable_text()->set_text("hello");
+    request.mutable_stop()->set_max_tokens(20);
+    grpc::ClientContext context, chat_context, model_context;
+    const auto stream = client->Generate(&context, request);
+    v1::GenerateEvent event;
+    std::string text;
+    int tokens = 0;
+    while (stream->Read(&event)) {
+      text += event.delta().text();
+      tokens += event.delta().token_ids_size();
+    }
+    const grpc::Status status = stream->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(tokens, 20);
+    EXPECT_NE(text, "");
+    if (start == 0) first_text = text;
+    EXPECT_EQ(text, first_text);
+
+    v1::GetModelResponse model;
+    EXPECT_TRUE(client->GetModel(&model_context, {}, &model).ok());
+    EXPECT_EQ(model.name(), "tiny-random");
+    request.mutable_chat()->add_messages()->set_content("hello");
+    v1::GenerateResponse response;
+    const grpc::Status chat = client->GenerateOnce(&chat_context, request, &response);
+    EXPECT_THAT(chat.error_message(), HasSubstr("chat template"));
+    EXPECT_THAT(ready.process->err(), HasSubstr("the weights are random"));
+    ready.process->Signal(SIGTERM);
+    EXPECT_EQ(ready.process->Wait(), 0);
+  }
+}
+
+TEST_F(MainTest, RandomWeightsOfNoConfig) {
+  const std::string config = testing::TempDir() + "/empty.json";
+  std::ofstream(config) << "{}";
+  ExpectFails({"--random_weights", config, "--listen=127.0.0.1:0", "--metrics_listen="}, 1,
+              config + ": neither \"model_type\" nor");
+  ExpectFails({"--random_weights=/nonexistent.json", "--listen=127.0.0.1:0", "--metrics_listen="},
+              1, "/nonexistent.json");
+}
+
 TEST_F(MainTest, NoModelThere) {
   ExpectFails(OnFreePorts("/nonexistent/model.gguf"), 1, "/nonexistent/model.gguf");
 }
@@ -282,7 +333,8 @@ TEST_F(MainTest, WhatTheModelCannotDo) {
 }
 
 TEST_F(MainTest, BadFlags) {
-  ExpectFails({}, 2, "--model is required");
+  ExpectFails({}, 2, "--model is required: the checkpoint to serve; or --random_weights");
+  ExpectFails({"--model=x", "--random_weights=y"}, 2, "expected exactly one of them");
   ExpectFails({"--model=x", "--nosuch=1"}, 2, "nosuch");
   ExpectFails({"--model=x", "--threads=many"}, 2, "threads");
   ExpectFails({"--model=x", "--threads=-1"}, 2, "--threads is -1");
