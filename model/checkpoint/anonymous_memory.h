@@ -12,8 +12,8 @@ namespace sieve {
 // freed, and no more than the limit of the container.
 int64_t AvailableMemory();
 
-// Memory straight from the system, page-aligned and zero; given back on destruction. Large pages are
-// not asked for: a mapped file has none, and finding them can take longer than filling them.
+// Memory straight from the system, page-aligned and zero; given back on destruction. Large pages
+// are not asked for: a mapped file has none, and finding them can take longer than filling them.
 class AnonymousMemory {
  public:
   // RESOURCE_EXHAUSTED when that is more than AvailableMemory(): the system grants such sizes, and

@@ -270,6 +270,7 @@ TEST_F(MainTest, RandomWeights) {
     const auto client = Client(ready);
     v1::GenerateRequest request;
     request.mutable_text()->set_text("hello");
+    request.mutable_sampling()->set_seed(1);
     request.mutable_stop()->set_max_tokens(20);
     grpc::ClientContext context, chat_context, model_context;
     const auto stream = client->Generate(&context, request);
@@ -290,10 +291,12 @@ TEST_F(MainTest, RandomWeights) {
     v1::GetModelResponse model;
     EXPECT_TRUE(client->GetModel(&model_context, {}, &model).ok());
     EXPECT_EQ(model.name(), "tiny-random");
-    request.mutable_chat()->add_messages()->set_content("hello");
+    v1::ChatMessage* message = request.mutable_chat()->add_messages();
+    message->set_role(v1::ChatMessage::ROLE_USER);
+    message->set_content("hello");
     v1::GenerateResponse response;
     const grpc::Status chat = client->GenerateOnce(&chat_context, request, &response);
-    EXPECT_THAT(chat.error_message(), HasSubstr("chat template"));
+    EXPECT_THAT(chat.error_message(), HasSubstr("send a plain prompt"));
     EXPECT_THAT(ready.process->err(), HasSubstr("the weights are random"));
     ready.process->Signal(SIGTERM);
     EXPECT_EQ(ready.process->Wait(), 0);

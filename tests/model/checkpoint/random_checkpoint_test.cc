@@ -11,6 +11,7 @@
 #include "kernels/float16.h"
 #include "model/chat/chat_format.h"
 #include "model/checkpoint/checkpoint.h"
+#include "model/checkpoint/random_fill.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/transformer.h"
 #include "tests/model/checkpoint/test_files.h"
@@ -169,6 +170,9 @@ TEST_F(RandomCheckpointTest, TheSameWhateverTheNumberOfThreads) {
   for (const int threads : {2, 3, 8, 0}) {
     ExpectSameWeights(*one, *MustOpen(config, {.num_threads = threads}));
   }
+  std::vector<uint16_t> expected(70000 * 36);
+  NormalBf16(0.02).Fill(RandomKey(0, "model.embed_tokens.weight"), 0, absl::MakeSpan(expected));
+  EXPECT_EQ(Values(one->weights().embedding), expected);
   EXPECT_NE(Values(one->weights().embedding),
             Values(MustOpen(config, {.seed = 1})->weights().embedding));
 }
