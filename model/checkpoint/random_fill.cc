@@ -42,18 +42,10 @@ uint64_t RandomKey(uint64_t seed, std::string_view tensor) {
 
 NormalBf16::NormalBf16(double deviation) {
   constexpr int kHalf = 1 << (kBits - 1);
-  std::array<double, kHalf> upper;
-  double squares = 0;
   for (int i = 0; i < kHalf; ++i) {
-    upper[i] = UpperQuantile(0.5 + (i + 0.5) / (2 * kHalf));
-    squares += upper[i] * upper[i];
-  }
-  // The middles of the outermost parts fall short of the tails' deviation.
-  const double scale = deviation / std::sqrt(squares / kHalf);
-  for (int i = 0; i < kHalf; ++i) {
-    const float value = static_cast<float>(upper[i] * scale);
-    values_[kHalf + i] = FloatToBFloat16(value);
-    values_[kHalf - 1 - i] = FloatToBFloat16(-value);
+    const double value = deviation * UpperQuantile(0.5 + (i + 0.5) / (2 * kHalf));
+    values_[kHalf + i] = FloatToBFloat16(static_cast<float>(value));
+    values_[kHalf - 1 - i] = FloatToBFloat16(static_cast<float>(-value));
   }
 }
 

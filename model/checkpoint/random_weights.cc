@@ -8,7 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "kernels/dtype.h"
 #include "kernels/float16.h"
+#include "kernels/tensor_view.h"
 #include "kernels/thread_pool.h"
 #include "model/checkpoint/llama_weights.h"
 #include "model/checkpoint/random_fill.h"

@@ -31,20 +31,26 @@ def test_random_weights_and_the_tokenizer_files_beside_their_config(tmp_path):
         "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
         "num_attention_heads": 2, "vocab_size": 300}))
 
-    def fails(path):
+    def start(path):
+        """With a context that the model does not have: what it prints, having found the files in the root or not."""
         done = subprocess.run(
-            [SERVER, f"--random_weights={path}", f"--model_root={root}", "--listen=127.0.0.1:0", "--metrics_listen="],
+            [SERVER, f"--random_weights={path}", f"--model_root={root}", "--listen=127.0.0.1:0", "--metrics_listen=",
+             "--max_context=12345"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False)
-        output = done.stdout.decode(errors="replace")
-        assert done.returncode == 1 and "outside the model root" in output and str(root) in output, output
-        return output
+        assert done.returncode == 1
+        return done.stdout.decode(errors="replace")
 
     outside = tmp_path / "outside.json"
     shutil.copy(config, outside)
-    fails(outside)
-    (root / "tiny/link.json").symlink_to(outside)
-    fails(root / "tiny/link.json")
-    os.unlink(root / "tiny/link.json")
-    (root / "tiny/tokenizer.json").symlink_to(outside)
-    assert "tokenizer.json" in fails(config)
-    os.unlink(root / "tiny/tokenizer.json")
+    refusal = f"outside the model root {root}"
+    assert refusal in start(outside)
+    link = root / "tiny/link.json"
+    link.symlink_to(outside)
+    assert refusal in start(link)
+    link.unlink()
+    tokenizer = root / "tiny/tokenizer.json"
+    tokenizer.symlink_to(outside)
+    output = start(config)
+    assert refusal in output and str(tokenizer) in output
+    tokenizer.unlink()
+    assert "a context of 12345 tokens" in start(config)
