@@ -63,15 +63,9 @@ def _compile(ctx, source, headers, options, compiler):
     return object
 
 def _cuda_objects_impl(ctx):
-    toolchain = find_cpp_toolchain(ctx)
-    features = cc_common.configure_features(
-        ctx = ctx,
-        cc_toolchain = toolchain,
-        requested_features = ctx.features,
-        unsupported_features = ctx.disabled_features,
-    )
-    infos = cc_common.merge_cc_infos(cc_infos = [dep[CcInfo] for dep in ctx.attr.deps])
-    context = infos.compilation_context
+    infos = [dep[CcInfo] for dep in ctx.attr.deps]
+    context = cc_common.merge_cc_infos(cc_infos = infos).compilation_context
+    compiler = find_cpp_toolchain(ctx).compiler_executable
 
     # nvcc has the toolkit's own headers.
     headers = depset(ctx.files.hdrs + [
@@ -82,26 +76,8 @@ def _cuda_objects_impl(ctx):
     options = (_OPTIONS + _OPTIMIZATION[ctx.var["COMPILATION_MODE"]] +
                ["-Xcompiler=-iquote,.", "-Xcompiler=-iquote," + ctx.bin_dir.path] +
                _include_options(context) + ctx.attr.copts)
-    objects = depset([
-        _compile(ctx, source, headers, options, toolchain.compiler_executable)
-        for source in ctx.files.srcs
-    ])
-    linking, _ = cc_common.create_linking_context_from_compilation_outputs(
-        actions = ctx.actions,
-        name = ctx.label.name,
-        feature_configuration = features,
-        cc_toolchain = toolchain,
-        compilation_outputs = cc_common.create_compilation_outputs(
-            objects = objects,
-            pic_objects = objects,
-        ),
-        linking_contexts = [infos.linking_context],
-        disallow_dynamic_library = True,
-    )
-    return [
-        DefaultInfo(files = objects),
-        CcInfo(compilation_context = context, linking_context = linking),
-    ]
+    objects = [_compile(ctx, source, headers, options, compiler) for source in ctx.files.srcs]
+    return [DefaultInfo(files = depset(objects))]
 
 _cuda_objects = rule(
     implementation = _cuda_objects_impl,
@@ -113,20 +89,17 @@ _cuda_objects = rule(
         "_cc_toolchain": attr.label(default = "@bazel_tools//tools/cpp:current_cc_toolchain"),
         "_script": attr.label(default = "//third_party:nvcc.sh", allow_single_file = True),
     },
-    fragments = ["cpp"],
     toolchains = ["@bazel_tools//tools/cpp:toolchain_type"],
 )
 
 def _is_cuda(source):
     return source.endswith(".cu")
 
-def _objects(name, srcs, hdrs, deps, copts, testonly):
-    """Compiles the .cu files of srcs. Returns the other sources, and deps with what was compiled."""
+def _compiled(name, srcs, hdrs, deps, copts, testonly):
+    """Returns srcs with object files in place of the .cu files."""
     cuda = [source for source in srcs if _is_cuda(source)]
-    others = [source for source in srcs if not _is_cuda(source)]
-    deps = deps + ["@cuda//:cudart"]
     if not cuda:
-        return others, deps
+        return srcs
     _cuda_objects(
         name = name + "_nvcc",
         srcs = cuda,
@@ -136,7 +109,7 @@ def _objects(name, srcs, hdrs, deps, copts, testonly):
         visibility = ["//visibility:private"],
         deps = deps,
     )
-    return others, deps + [name + "_nvcc"]
+    return [source for source in srcs if not _is_cuda(source)] + [name + "_nvcc"]
 
 def cuda_library(name, srcs = [], hdrs = [], deps = [], copts = [], testonly = None, visibility = None):
     """A cc_library with CUDA code; whatever depends on it gets the CUDA runtime too.
@@ -153,14 +126,13 @@ def cuda_library(name, srcs = [], hdrs = [], deps = [], copts = [], testonly = N
     if not CUDA:
         return
     headers = hdrs + [source for source in srcs if source.endswith((".h", ".cuh"))]
-    others, all_deps = _objects(name, srcs, headers, deps, copts, testonly)
     native.cc_library(
         name = name,
-        srcs = others,
+        srcs = _compiled(name, srcs, headers, deps, copts, testonly),
         hdrs = hdrs,
         testonly = testonly,
         visibility = visibility,
-        deps = all_deps,
+        deps = deps + ["@cuda//:cudart"],
     )
 
 def cuda_test(name, srcs, deps = [], copts = [], tags = [], **kwargs):
@@ -176,12 +148,11 @@ def cuda_test(name, srcs, deps = [], copts = [], tags = [], **kwargs):
     """
     if not CUDA:
         return
-    deps = deps + ["//third_party:gtest"]
-    others, all_deps = _objects(name, srcs, [], deps, copts, True)
+    deps = deps + ["//tests/third_party:cuda_test_main"]
     native.cc_test(
         name = name,
-        srcs = others,
+        srcs = _compiled(name, srcs, [], deps, copts, True),
         tags = tags + ["cuda"],
-        deps = all_deps + ["//tests/third_party:cuda_test_main"],
+        deps = deps,
         **kwargs
     )

@@ -72,6 +72,7 @@ BAD = [
      {"kernels/BUILD": 'cc_library(name = "a", hdrs = ["a.h"])\ncc_library(name = "b", hdrs = ["a.h"])\n'},
      "2 targets"),
     (rules.source_targets, {"tests/model/n_test.cc": ""}, "tests/model/n_test.cc is in no test"),
+    (rules.source_targets, {"tests/model/n_test.cu": ""}, "tests/model/n_test.cu is in no test"),
     (rules.source_targets,
      {"tests/model/BUILD": 'cc_library(name = "m", srcs = ["m_test.cc"])\n'}, "in no test target"),
     (rules.source_targets, {"model/n.cc": ""}, "model/n.cc is in no target"),

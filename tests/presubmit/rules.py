@@ -153,7 +153,7 @@ def source_targets(root):
         if rule.kind.endswith("_test"):
             tested.update(rule.paths("srcs"))
     for file in _cpp_files(root):
-        if file.name.endswith("_test.cc"):
+        if file.name.endswith(("_test.cc", "_test.cu")):
             if file not in tested:
                 troubles.append(f"{file} is in no test target")
             if file.parts[0] != "tests":
