@@ -100,7 +100,7 @@ prebuilt_context() {
   mkdir -p "$scratch/context/bin" "$scratch/context/deploy"
   strip -o "$scratch/context/bin/sieve_server" bazel-bin/server/sieve_server
   strip -o "$scratch/context/bin/sieve" bazel-bin/client/sieve
-  cp deploy/Dockerfile deploy/image_root.sh "$scratch/context/deploy/"
+  cp deploy/Dockerfile deploy/image_root.sh deploy/libraries.sh "$scratch/context/deploy/"
 }
 
 build() {

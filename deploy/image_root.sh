@@ -12,16 +12,8 @@ set -euo pipefail
 root="$1"
 shift
 
-# The libraries that a program needs, one path a line.
-libraries_of() {
-  local missing
-  missing="$(ldd "$1" | awk '/not found/ { print $1 }')"
-  if [[ -n "$missing" ]]; then
-    printf '%s needs %s: add the Debian packages to deploy/Dockerfile\n' "$1" "${missing//$'\n'/, }" >&2
-    return 1
-  fi
-  ldd "$1" | awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }'
-}
+# shellcheck source=deploy/libraries.sh
+source "$(dirname "${BASH_SOURCE[0]}")/libraries.sh"
 
 # dpkg may know a file by its path before /lib moved to /usr/lib.
 package_of() {

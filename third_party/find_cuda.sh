@@ -14,7 +14,7 @@ oldest=13 # C++20 with g++ 12, sm_90a; older ones have not been tried
 unfit() {
   local version
   [[ -x "$1/bin/nvcc" ]] || { echo "$1 holds no bin/nvcc" && return; }
-  version="$("$1/bin/nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')"
+  version="$({ "$1/bin/nvcc" --version || true; } | sed -n 's/.*release \([0-9]*\)\..*/\1/p')"
   ((${version:-0} >= oldest)) || echo "$1 is CUDA ${version:-of no known version}; $oldest or later is needed"
 }
 
