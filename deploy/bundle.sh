@@ -73,7 +73,7 @@ keep() {
   local bundle="$1" target="$2"
   if [[ "$target" == *.tar.zst ]]; then
     tar --sort=name --owner=0 --group=0 --mtime=@0 --zstd -C "$(dirname "$bundle")" \
-      -cf "$target.partial" "$(basename "$bundle")" || die "tar --zstd (its own message is above)" "Is zstd installed?"
+      -cf "$target.partial" "$(basename "$bundle")" || die "tar could not write $target (its own message is above)"
     mv "$target.partial" "$target"
   else
     [[ ! -e "$target" || -e "$target/.sieve-bundle" ]] ||
@@ -88,6 +88,7 @@ main() {
   parse_arguments "$@"
   target="$(realpath -m -- "$out")"
   sieve_setup
+  [[ "$target" != *.tar.zst ]] || install_packages zstd
   cd "$SIEVE_ROOT"
   say "Building ${labels[*]}"
   "$SIEVE_BAZEL" build -- "${labels[@]}" >&2 || die "bazel build (its own message is above)"
