@@ -25,7 +25,8 @@ _OPTIONS = [
 _OPTIMIZATION = {
     "dbg": ["-O0", "-g"],
     "fastbuild": ["-O3", "-Xcompiler=-g1"],
-    "opt": ["-O3", "-Xcompiler=-g1"],
+    # As Bazel's own C++ rules: assert() is no part of an optimized build.
+    "opt": ["-O3", "-Xcompiler=-g1", "-DNDEBUG"],
 }
 
 def _include_options(compilation_context):
