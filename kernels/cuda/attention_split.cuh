@@ -1,0 +1,218 @@
+#ifndef SIEVE_KERNELS_CUDA_ATTENTION_SPLIT_CUH_
+#define SIEVE_KERNELS_CUDA_ATTENTION_SPLIT_CUH_
+
+// Attention of a warp's 16 rows over one split of the keys, and the merge of splits: all that decides the bits of a
+// result, so that the kernels for prefill and for decoding share it. A row is a (token, query head) pair of one group.
+
+#include <cstdint>
+
+#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/paged_attention.h"
+
+namespace sieve::cuda {
+
+// Maximum and total of a row's weights, relative to the maximum; scores are in units of log2.
+struct SoftmaxState {
+  float max = -INFINITY;
+  float total = 0;
+};
+
+// The factors by which what was summed so far and what comes next are multiplied.
+struct MergeFactors {
+  float old_factor, new_factor;
+};
+
+__device__ __forceinline__ float Exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Merges `next` into `state`. A part without any visible key (max -inf, total 0) changes nothing.
+__device__ __forceinline__ MergeFactors Merge(SoftmaxState* state, const SoftmaxState& next) {
+  const float max = fmaxf(state->max, next.max);
+  const float base = max == -INFINITY ? 0.0f : max;
+  const MergeFactors f = {Exp2(state->max - base), Exp2(next.max - base)};
+  state->max = max;
+  state->total = __fmaf_rn(next.total, f.new_factor, __fmul_rn(state->total, f.old_factor));
+  return f;
+}
+
+__device__ __forceinline__ float MergeValue(const MergeFactors& f, float old_value, float next) {
+  return __fmaf_rn(next, f.new_factor, __fmul_rn(old_value, f.old_factor));
+}
+
+// A page's keys or values in shared memory; padded rows, so that ldmatrix meets no bank twice.
+template <int kHeadDim>
+inline constexpr int kRowElements = kHeadDim + 8;
+template <int kHeadDim>
+inline constexpr int kTileElements = kPageTokens * kRowElements<kHeadDim>;
+
+// Keys and values of one page, [64, head_dim] each, into shared[2 * kTileElements]. Zeros from `visible` tokens on: what
+// a page holds beyond its last token may be anything, and a weight of zero does not hide a NaN.
+template <typename T, int kHeadDim, int kThreads>
+__device__ __forceinline__ void LoadPage(const char* page, int visible, T* shared) {
+  constexpr int kChunks = kHeadDim / 8;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < 2 * kPageTokens * kChunks; i += kThreads) {
+    const int row = i / kChunks, chunk = i % kChunks;
+    CopyAsync16(shared + row * kRowElements<kHeadDim> + chunk * 8, page + i * 16,
+                row % kPageTokens < visible);
+  }
+}
+
+// What a warp holds of its 16 rows. Lane 4 g + t: rows g and g + 8.
+template <typename T, int kHeadDim>
+struct WarpRows {
+  uint32_t q[kHeadDim / 16][4];
+  int32_t position[2];  // of the rows' tokens
+};
+
+template <int kHeadDim>
+struct WarpSums {
+  float out[kHeadDim / 8][4];
+  SoftmaxState row[2];
+};
+
+// Rows of q that begin at `offset`; negative: no such row, zeros.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void LoadQueries(const T* q, const int64_t (&offset)[2],
+                                            WarpRows<T, kHeadDim>* rows) {
+  const int t = threadIdx.x % 4;
+#pragma unroll
+  for (int k = 0; k < kHeadDim / 16; ++k) {
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {
+      const int64_t at = offset[part % 2];
+      rows->q[k][part] = at < 0 ? 0
+                                : *reinterpret_cast<const uint32_t*>(
+                                      q + at + k * 16 + part / 2 * 8 + 2 * t);
+    }
+  }
+}
+
+// scores[64 keys] of one page, in units of log2, -inf where a key is after the row's token.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void Scores(const WarpRows<T, kHeadDim>& rows, const T* keys,
+                                       int first_key, float scale_log2, float (&scores)[8][4]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int j = 0; j < 8; j += 2) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) scores[j][i] = scores[j + 1][i] = 0;
+#pragma unroll
+    for (int k = 0; k < kHeadDim / 16; ++k) {
+      uint32_t b[4];  // keys 8j..8j+7: two halves of k; then keys 8j+8..
+      const int row = 8 * j + lane / 16 * 8 + lane % 8;
+      LoadMatrices4(keys + row * kRowElements<kHeadDim> + k * 16 + lane / 8 % 2 * 8, b);
+      Mma<T>(scores[j], rows.q[k], b[0], b[1]);
+      Mma<T>(scores[j + 1], rows.q[k], b[2], b[3]);
+    }
+  }
+  const int last_key = first_key + kPageTokens - 1;
+  const bool masked = last_key > rows.position[0] || last_key > rows.position[1];
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int key = first_key + 8 * j + lane % 4 * 2 + i % 2;
+      scores[j][i] = masked && key > rows.position[i / 2] ? -INFINITY : scores[j][i] * scale_log2;
+    }
+  }
+}
+
+// Turns scores into weights relative to the new maximum, and scales what was summed before.
+template <int kHeadDim>
+__device__ __forceinline__ void UpdateSoftmax(float (&scores)[8][4], WarpSums<kHeadDim>* sums) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    SoftmaxState page;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) page.max = fmaxf(page.max, fmaxf(scores[j][2 * r], scores[j][2 * r + 1]));
+    page.max = fmaxf(page.max, __shfl_xor_sync(~0u, page.max, 1));
+    page.max = fmaxf(page.max, __shfl_xor_sync(~0u, page.max, 2));
+    page.max = fmaxf(page.max, sums->row[r].max);
+    const float base = page.max == -INFINITY ? 0.0f : page.max;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+#pragma unroll
+      for (int i = 2 * r; i < 2 * r + 2; ++i) {
+        scores[j][i] = Exp2(scores[j][i] - base);
+        page.total += scores[j][i];
+      }
+    }
+    page.total += __shfl_xor_sync(~0u, page.total, 1);
+    page.total += __shfl_xor_sync(~0u, page.total, 2);
+    const float factor = Exp2(sums->row[r].max - base);
+    sums->row[r].total = __fmaf_rn(sums->row[r].total, factor, page.total);
+    sums->row[r].max = page.max;
+#pragma unroll
+    for (int n = 0; n < kHeadDim / 8; ++n) {
+      sums->out[n][2 * r] *= factor;
+      sums->out[n][2 * r + 1] *= factor;
+    }
+  }
+}
+
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void AddValues(const float (&weights)[8][4], const T* values,
+                                          WarpSums<kHeadDim>* sums) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const uint32_t a[4] = {Pack<T>(weights[2 * k][0], weights[2 * k][1]),
+                           Pack<T>(weights[2 * k][2], weights[2 * k][3]),
+                           Pack<T>(weights[2 * k + 1][0], weights[2 * k + 1][1]),
+                           Pack<T>(weights[2 * k + 1][2], weights[2 * k + 1][3])};
+#pragma unroll
+    for (int n = 0; n < kHeadDim / 8; n += 2) {
+      uint32_t b[4];
+      const int row = 16 * k + lane % 16;
+      LoadMatrices4Transposed(values + row * kRowElements<kHeadDim> + 8 * n + lane / 16 * 8, b);
+      Mma<T>(sums->out[n], a, b[0], b[1]);
+      Mma<T>(sums->out[n + 1], a, b[2], b[3]);
+    }
+  }
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ void Clear(WarpSums<kHeadDim>* sums) {
+#pragma unroll
+  for (int n = 0; n < kHeadDim / 8; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums->out[n][i] = 0;
+  }
+  sums->row[0] = sums->row[1] = SoftmaxState();
+}
+
+// One page of a split: shared holds its keys, then its values.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void AttendPage(const WarpRows<T, kHeadDim>& rows, const T* shared,
+                                           int first_key, float scale_log2,
+                                           WarpSums<kHeadDim>* sums) {
+  float scores[8][4];
+  Scores<T, kHeadDim>(rows, shared, first_key, scale_log2, scores);
+  UpdateSoftmax<kHeadDim>(scores, sums);
+  AddValues<T, kHeadDim>(scores, shared + kTileElements<kHeadDim>, sums);
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ void MergeSplit(WarpSums<kHeadDim>* total,
+                                           const WarpSums<kHeadDim>& split) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const MergeFactors f = Merge(&total->row[r], split.row[r]);
+#pragma unroll
+    for (int n = 0; n < kHeadDim / 8; ++n) {
+#pragma unroll
+      for (int i = 2 * r; i < 2 * r + 2; ++i) {
+        total->out[n][i] = MergeValue(f, total->out[n][i], split.out[n][i]);
+      }
+    }
+  }
+}
+
+}  // namespace sieve::cuda
+
+#endif  // SIEVE_KERNELS_CUDA_ATTENTION_SPLIT_CUH_

@@ -1,0 +1,85 @@
+#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/elementwise.h"
+
+namespace sieve::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+template <typename T>
+__global__ void EmbedKernel(EmbedParams p) {
+  const T* row = static_cast<const T*>(p.table) + p.tokens[blockIdx.x] * p.hidden;
+  float* out = p.out + blockIdx.x * p.hidden;
+  for (int64_t i = threadIdx.x; i < p.hidden; i += kThreads) out[i] = ToFloat(row[i]);
+}
+
+// The same sum for every thread of a block of kThreads.
+__device__ float BlockSum(float x) {
+  __shared__ float sums[kThreads / 32];
+  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
+  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = x;
+  __syncthreads();
+  float total = 0;
+  for (float sum : sums) total += sum;
+  return total;
+}
+
+template <typename T>
+__global__ void RmsNormKernel(RmsNormParams p) {
+  const int64_t row = p.rows != nullptr ? p.rows[blockIdx.x] : blockIdx.x;
+  const float4* x = reinterpret_cast<const float4*>(p.x + row * p.hidden);
+  float squares = 0;
+  for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kThreads) {
+    const float4 v = x[i];
+    squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+  }
+  const float scale = rsqrtf(BlockSum(squares) / static_cast<float>(p.hidden) + p.epsilon);
+  const float4* weight = reinterpret_cast<const float4*>(p.weight);
+  T* out = static_cast<T*>(p.out) + blockIdx.x * p.hidden;
+  for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kThreads) {
+    const float4 v = x[i], w = weight[i];
+    out[4 * i] = FromFloat<T>(v.x * scale * w.x);
+    out[4 * i + 1] = FromFloat<T>(v.y * scale * w.y);
+    out[4 * i + 2] = FromFloat<T>(v.z * scale * w.z);
+    out[4 * i + 3] = FromFloat<T>(v.w * scale * w.w);
+  }
+}
+
+template <typename T>
+__global__ void SwiGluKernel(SwiGluParams p) {
+  const float* gate = p.gate_up + blockIdx.x * 2 * p.inner;
+  T* out = static_cast<T*>(p.out) + blockIdx.x * p.inner;
+  for (int64_t i = threadIdx.x; i < p.inner; i += kThreads) {
+    const float g = gate[i];
+    out[i] = FromFloat<T>(g / (1 + expf(-g)) * gate[p.inner + i]);
+  }
+}
+
+}  // namespace
+
+cudaError_t Embed(const EmbedParams& params, cudaStream_t stream) {
+  if (params.num_tokens == 0) return cudaSuccess;
+  return WithElement(params.dtype, [&](auto element) {
+    EmbedKernel<decltype(element)><<<params.num_tokens, kThreads, 0, stream>>>(params);
+    return cudaGetLastError();
+  });
+}
+
+cudaError_t RmsNorm(const RmsNormParams& params, cudaStream_t stream) {
+  if (params.hidden % 4 != 0) return cudaErrorInvalidValue;
+  if (params.num_tokens == 0) return cudaSuccess;
+  return WithElement(params.dtype, [&](auto element) {
+    RmsNormKernel<decltype(element)><<<params.num_tokens, kThreads, 0, stream>>>(params);
+    return cudaGetLastError();
+  });
+}
+
+cudaError_t SwiGlu(const SwiGluParams& params, cudaStream_t stream) {
+  if (params.num_tokens == 0) return cudaSuccess;
+  return WithElement(params.dtype, [&](auto element) {
+    SwiGluKernel<decltype(element)><<<params.num_tokens, kThreads, 0, stream>>>(params);
+    return cudaGetLastError();
+  });
+}
+
+}  // namespace sieve::cuda

@@ -1,0 +1,51 @@
+#ifndef SIEVE_KERNELS_CUDA_ELEMENTWISE_H_
+#define SIEVE_KERNELS_CUDA_ELEMENTWISE_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/dtype.h"
+
+namespace sieve::cuda {
+
+// Device pointers throughout; row-major, rows contiguous unless a stride is named.
+
+// out[t, i] = table[tokens[t], i].
+struct EmbedParams {
+  const void* table = nullptr;      // [vocabulary, hidden]
+  DType dtype = DType::kBF16;       // of table: kF32, kF16 or kBF16
+  const int32_t* tokens = nullptr;  // [num_tokens], in range
+  float* out = nullptr;             // [num_tokens, hidden]
+  int64_t num_tokens = 0;
+  int64_t hidden = 0;
+};
+cudaError_t Embed(const EmbedParams& params, cudaStream_t stream);
+
+// out[t, i] = x[r, i] * weight[i] / sqrt(mean(x[r]^2) + epsilon), r = rows ? rows[t] : t. The sum's order depends
+// on `hidden` alone.
+struct RmsNormParams {
+  const float* x = nullptr;       // [.., hidden]
+  const int32_t* rows = nullptr;  // [num_tokens], or none
+  const float* weight = nullptr;  // [hidden]
+  void* out = nullptr;            // [num_tokens, hidden]
+  DType dtype = DType::kBF16;     // of out
+  int64_t num_tokens = 0;
+  int64_t hidden = 0;  // a multiple of 4
+  float epsilon = 0;
+};
+cudaError_t RmsNorm(const RmsNormParams& params, cudaStream_t stream);
+
+// out[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g)).
+struct SwiGluParams {
+  const float* gate_up = nullptr;  // [num_tokens, 2 inner]: gate, then up
+  void* out = nullptr;             // [num_tokens, inner]
+  DType dtype = DType::kBF16;      // of out
+  int64_t num_tokens = 0;
+  int64_t inner = 0;
+};
+cudaError_t SwiGlu(const SwiGluParams& params, cudaStream_t stream);
+
+}  // namespace sieve::cuda
+
+#endif  // SIEVE_KERNELS_CUDA_ELEMENTWISE_H_

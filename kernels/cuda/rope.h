@@ -1,0 +1,47 @@
+#ifndef SIEVE_KERNELS_CUDA_ROPE_H_
+#define SIEVE_KERNELS_CUDA_ROPE_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/paged_kv.h"
+#include "kernels/dtype.h"
+
+namespace sieve::cuda {
+
+// Device pointers throughout.
+
+// Angles are rounded to float before their cosine is taken, as in the reference implementation.
+struct RopeAnglesParams {
+  const int32_t* positions = nullptr;  // [num_tokens]
+  const float* frequencies = nullptr;  // [half]
+  float* cosines = nullptr;            // [num_tokens, half]
+  float* sines = nullptr;              // [num_tokens, half]
+  int64_t num_tokens = 0;
+  int64_t half = 0;  // head_dim / 2
+};
+cudaError_t RopeAngles(const RopeAnglesParams& params, cudaStream_t stream);
+
+// Rotates queries and keys (pairs (2i, 2i+1) when interleaved, else (i, i + head_dim/2)), writes the queries to `q` and
+// keys and values to the cache.
+struct RopeAndStoreParams {
+  const float* qkv = nullptr;          // [num_tokens, num_heads + 2 num_kv_heads, head_dim]
+  const float* cosines = nullptr;      // [num_tokens, head_dim / 2]
+  const float* sines = nullptr;        // [num_tokens, head_dim / 2]
+  const int32_t* block_tables = nullptr;  // pages of sequence s from s * block_table_stride on
+  int64_t block_table_stride = 0;
+  const int32_t* sequences = nullptr;  // [num_tokens]: the sequence of each token
+  const int32_t* positions = nullptr;  // [num_tokens]
+  PagedKv kv;                          // of one layer
+  void* q = nullptr;                   // [num_tokens, num_heads, head_dim], of kv.dtype
+  int64_t num_tokens = 0;
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  bool interleaved = false;
+};
+cudaError_t RopeAndStore(const RopeAndStoreParams& params, cudaStream_t stream);
+
+}  // namespace sieve::cuda
+
+#endif  // SIEVE_KERNELS_CUDA_ROPE_H_
