@@ -1,0 +1,223 @@
+#include "model/cuda/forward_pass.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/rope.h"
+#include "model/cuda/cuda_status.h"
+
+namespace sieve {
+namespace {
+
+// Returns from the function unless `call` succeeds.
+#define SIEVE_TRY(call)                                                        \
+  do {                                                                         \
+    if (const cudaError_t error = (call); error != cudaSuccess) return error; \
+  } while (false)
+
+}  // namespace
+
+ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base,
+                                            int64_t* bytes) const {
+  const int64_t t = limits.max_tokens, element = InfoOf(dtype_).bytes;
+  const int64_t q_cols = config_.num_heads * config_.head_dim;
+  const int64_t splits =
+      (limits.max_pages * cuda::kPageTokens + cuda::kSplitTokens - 1) / cuda::kSplitTokens;
+  Carver carver(base);
+  Activations act;
+  act.hidden = carver.Take<float>(t * config_.hidden_size);
+  act.normed = carver.Take<char>(t * config_.hidden_size * element);
+  act.qkv = carver.Take<float>(t * QkvCols());
+  act.q = carver.Take<char>(t * q_cols * element);
+  act.attention = carver.Take<char>(t * q_cols * element);
+  act.gate_up = carver.Take<float>(t * 2 * config_.intermediate_size);
+  act.inner = carver.Take<char>(t * config_.intermediate_size * element);
+  act.cosines = carver.Take<float>(t * config_.head_dim / 2);
+  act.sines = carver.Take<float>(t * config_.head_dim / 2);
+  // Long contexts of many sequences at once do not fit the cache: splits are bounded by what it holds.
+  act.partials = carver.Take<float>(cuda::DecodePartialFloats(
+      limits.max_sequences, config_.num_heads, config_.head_dim, splits));
+  act.logits = carver.Take<float>(limits.max_sequences * config_.vocabulary_size);
+  act.frequencies = carver.Take<float>(config_.head_dim / 2);
+  *bytes = carver.bytes();
+  return act;
+}
+
+absl::StatusOr<ForwardPass> ForwardPass::Create(const ModelConfig& config,
+                                                const CudaWeights* weights, const CudaCache& cache,
+                                                DType dtype, const StepLimits& limits) {
+  ForwardPass pass;
+  pass.config_ = config;
+  pass.weights_ = weights;
+  pass.cache_ = cache;
+  pass.dtype_ = dtype;
+  int64_t bytes = 0;
+  pass.Carve(limits, nullptr, &bytes);
+  absl::StatusOr<CudaMemory> memory = CudaMemory::Device(bytes, "the activations of a step");
+  if (!memory.ok()) return memory.status();
+  pass.memory_ = *std::move(memory);
+  pass.act_ = pass.Carve(limits, pass.memory_.data(), &bytes);
+  const std::vector<double> frequencies = RopeFrequencies(config);
+  const std::vector<float> rounded(frequencies.begin(), frequencies.end());
+  SIEVE_RETURN_IF_CUDA(cudaMemcpy(pass.act_.frequencies, rounded.data(), rounded.size() * 4,
+                                  cudaMemcpyHostToDevice),
+                       "copying the rotary frequencies");
+  return pass;
+}
+
+cuda::PagedKv ForwardPass::Layer(int64_t layer) const {
+  return {cache_.base + layer * cache_.layer_bytes, cache_.page_bytes,
+          cache_.page_bytes / config_.num_kv_heads, dtype_, config_.head_dim};
+}
+
+cudaError_t ForwardPass::Launch(const StepArrays& arrays, const StepShape& shape,
+                                int64_t table_stride, cudaStream_t stream) {
+  SIEVE_TRY(cuda::Embed({.table = weights_->embedding,
+                         .dtype = dtype_,
+                         .tokens = arrays.tokens,
+                         .out = act_.hidden,
+                         .num_tokens = shape.tokens,
+                         .hidden = config_.hidden_size},
+                        stream));
+  SIEVE_TRY(cuda::RopeAngles({.positions = arrays.positions,
+                              .frequencies = act_.frequencies,
+                              .cosines = act_.cosines,
+                              .sines = act_.sines,
+                              .num_tokens = shape.tokens,
+                              .half = config_.head_dim / 2},
+                             stream));
+  for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+    SIEVE_TRY(AttentionBlock(arrays, shape, table_stride, layer, stream));
+    SIEVE_TRY(MlpBlock(shape, layer, stream));
+  }
+  return Head(arrays, shape, stream);
+}
+
+cudaError_t ForwardPass::Norm(const float* weight, const int32_t* rows, int64_t tokens,
+                              cudaStream_t stream) {
+  return cuda::RmsNorm({.x = act_.hidden,
+                        .rows = rows,
+                        .weight = weight,
+                        .out = act_.normed,
+                        .dtype = dtype_,
+                        .num_tokens = tokens,
+                        .hidden = config_.hidden_size,
+                        .epsilon = static_cast<float>(config_.rms_norm_epsilon)},
+                       stream);
+}
+
+cudaError_t ForwardPass::AttentionBlock(const StepArrays& arrays, const StepShape& shape,
+                                        int64_t table_stride, int64_t layer, cudaStream_t stream) {
+  const CudaLayerWeights& w = weights_->layers[layer];
+  SIEVE_TRY(Norm(w.attention_norm, nullptr, shape.tokens, stream));
+  SIEVE_TRY(cuda::MatMul({.weights = w.qkv,
+                          .x = act_.normed,
+                          .bias = w.qkv_bias,
+                          .y = act_.qkv,
+                          .y_stride = QkvCols(),
+                          .dtype = dtype_,
+                          .num_tokens = shape.tokens,
+                          .outputs = QkvCols(),
+                          .inputs = config_.hidden_size},
+                         stream));
+  SIEVE_TRY(cuda::RopeAndStore({.qkv = act_.qkv,
+                                .cosines = act_.cosines,
+                                .sines = act_.sines,
+                                .block_tables = arrays.block_tables,
+                                .block_table_stride = table_stride,
+                                .sequences = arrays.sequences,
+                                .positions = arrays.positions,
+                                .kv = Layer(layer),
+                                .q = act_.q,
+                                .num_tokens = shape.tokens,
+                                .num_heads = config_.num_heads,
+                                .num_kv_heads = config_.num_kv_heads,
+                                .interleaved = config_.rope_interleaved},
+                               stream));
+  SIEVE_TRY(Attend(arrays, shape, table_stride, layer, stream));
+  const int64_t q_cols = config_.num_heads * config_.head_dim;
+  return cuda::MatMul({.weights = w.o,
+                       .x = act_.attention,
+                       .bias = w.o_bias,
+                       .y = act_.hidden,
+                       .y_stride = config_.hidden_size,
+                       .dtype = dtype_,
+                       .num_tokens = shape.tokens,
+                       .outputs = config_.hidden_size,
+                       .inputs = q_cols,
+                       .accumulate = true},
+                      stream);
+}
+
+cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape,
+                                int64_t table_stride, int64_t layer, cudaStream_t stream) {
+  cuda::PagedAttentionParams p = {
+      .kv = Layer(layer),
+      .q = act_.q,
+      .out = act_.attention,
+      .tiles = arrays.tiles,
+      .num_tiles = shape.prefill_tiles,
+      .block_tables = arrays.block_tables,
+      .block_table_stride = table_stride,
+      .num_heads = config_.num_heads,
+      .num_kv_heads = config_.num_kv_heads,
+      .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim))};
+  SIEVE_TRY(cuda::PrefillAttention(p, stream));
+  p.tiles += shape.prefill_tiles;
+  p.num_tiles = shape.decode_tiles;
+  return cuda::DecodeAttention(p, shape.max_splits, act_.partials, stream);
+}
+
+cudaError_t ForwardPass::MlpBlock(const StepShape& shape, int64_t layer, cudaStream_t stream) {
+  const CudaLayerWeights& w = weights_->layers[layer];
+  const int64_t inner = config_.intermediate_size;
+  SIEVE_TRY(Norm(w.mlp_norm, nullptr, shape.tokens, stream));
+  SIEVE_TRY(cuda::MatMul({.weights = w.gate_up,
+                          .x = act_.normed,
+                          .bias = w.gate_up_bias,
+                          .y = act_.gate_up,
+                          .y_stride = 2 * inner,
+                          .dtype = dtype_,
+                          .num_tokens = shape.tokens,
+                          .outputs = 2 * inner,
+                          .inputs = config_.hidden_size},
+                         stream));
+  SIEVE_TRY(cuda::SwiGlu({.gate_up = act_.gate_up,
+                          .out = act_.inner,
+                          .dtype = dtype_,
+                          .num_tokens = shape.tokens,
+                          .inner = inner},
+                         stream));
+  return cuda::MatMul({.weights = w.down,
+                       .x = act_.inner,
+                       .bias = w.down_bias,
+                       .y = act_.hidden,
+                       .y_stride = config_.hidden_size,
+                       .dtype = dtype_,
+                       .num_tokens = shape.tokens,
+                       .outputs = config_.hidden_size,
+                       .inputs = inner,
+                       .accumulate = true},
+                      stream);
+}
+
+cudaError_t ForwardPass::Head(const StepArrays& arrays, const StepShape& shape,
+                              cudaStream_t stream) {
+  if (shape.logit_rows == 0) return cudaSuccess;
+  SIEVE_TRY(Norm(weights_->final_norm, arrays.logit_rows, shape.logit_rows, stream));
+  return cuda::MatMul({.weights = weights_->head,
+                       .x = act_.normed,
+                       .y = act_.logits,
+                       .y_stride = config_.vocabulary_size,
+                       .dtype = dtype_,
+                       .num_tokens = shape.logit_rows,
+                       .outputs = config_.vocabulary_size,
+                       .inputs = config_.hidden_size},
+                      stream);
+}
+
+}  // namespace sieve

@@ -1,0 +1,78 @@
+#ifndef SIEVE_MODEL_CUDA_FORWARD_PASS_H_
+#define SIEVE_MODEL_CUDA_FORWARD_PASS_H_
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "kernels/cuda/paged_kv.h"
+#include "kernels/dtype.h"
+#include "model/config.h"
+#include "model/cuda/memory.h"
+#include "model/cuda/step_input.h"
+#include "model/cuda/weights.h"
+
+namespace sieve {
+
+// The paged cache in device memory: for each layer all pages.
+struct CudaCache {
+  char* base = nullptr;
+  int64_t page_bytes = 0;   // of one layer
+  int64_t layer_bytes = 0;  // of all pages
+};
+
+// Launches a step's kernels. Owns the activations; borrows the rest.
+class ForwardPass {
+ public:
+  static absl::StatusOr<ForwardPass> Create(const ModelConfig& config, const CudaWeights* weights,
+                                            const CudaCache& cache, DType dtype,
+                                            const StepLimits& limits);
+
+  // Writes logits() [shape.logit_rows, vocabulary]. Allocates nothing and waits for nothing.
+  cudaError_t Launch(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
+                     cudaStream_t stream);
+
+  const float* logits() const { return act_.logits; }
+  int64_t workspace_bytes() const { return memory_.bytes(); }
+
+ private:
+  // T tokens; element: of the model's type.
+  struct Activations {
+    float* hidden = nullptr;     // [T, hidden]
+    void* normed = nullptr;      // [T, hidden], element
+    float* qkv = nullptr;        // [T, (num_heads + 2 num_kv_heads) head_dim]
+    void* q = nullptr;           // [T, num_heads, head_dim], element
+    void* attention = nullptr;   // [T, num_heads, head_dim], element
+    float* gate_up = nullptr;    // [T, 2 intermediate]
+    void* inner = nullptr;       // [T, intermediate], element
+    float* cosines = nullptr;    // [T, head_dim / 2]
+    float* sines = nullptr;      // [T, head_dim / 2]
+    float* partials = nullptr;   // of decoding
+    float* logits = nullptr;     // [max_logit_rows, vocabulary]
+    float* frequencies = nullptr;  // [head_dim / 2]
+  };
+  Activations Carve(const StepLimits& limits, char* base, int64_t* bytes) const;
+  int64_t QkvCols() const {
+    return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
+  }
+  cuda::PagedKv Layer(int64_t layer) const;
+  cudaError_t AttentionBlock(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
+                             int64_t layer, cudaStream_t stream);
+  cudaError_t Attend(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
+                     int64_t layer, cudaStream_t stream);
+  cudaError_t MlpBlock(const StepShape& shape, int64_t layer, cudaStream_t stream);
+  cudaError_t Head(const StepArrays& arrays, const StepShape& shape, cudaStream_t stream);
+  cudaError_t Norm(const float* weight, const int32_t* rows, int64_t tokens, cudaStream_t stream);
+
+  ModelConfig config_;
+  const CudaWeights* weights_ = nullptr;
+  CudaCache cache_;
+  DType dtype_ = DType::kBF16;
+  CudaMemory memory_;
+  Activations act_;
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_MODEL_CUDA_FORWARD_PASS_H_
