@@ -1,5 +1,6 @@
-// Times the CUDA kernels at the shapes of Llama 3.2 1B: one JSON line each, with the fraction of the copy bandwidth (or
-// of the tensor cores' rate) that this very run measured. Run it after tests/kernels/cuda, which checks the results.
+// Times the CUDA kernels at the shapes of Llama 3.2 1B: one JSON line each, with the fraction of
+// the copy bandwidth (or of the tensor cores' rate) that this very run measured. Run it after
+// tests/kernels/cuda, which checks the results.
 
 #include <cuda_runtime_api.h>
 
@@ -76,11 +77,12 @@ class Bench {
     int64_t bytes = int64_t{2} << 30;
     char *from = RandomBytes(bytes), *to = RandomBytes(bytes);
     copy_ = 2.0 * bytes / Time(stream_, [&](int) {
-      Check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
-    });
+              Check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
+            });
     Check(cudaFree(from));
     Check(cudaFree(to));
-    std::printf("{\"measurement\":\"copy\",\"gpu\":\"%s\",\"bytes_per_s\":%.4g}\n", device_.name, copy_);
+    std::printf("{\"measurement\":\"copy\",\"gpu\":\"%s\",\"bytes_per_s\":%.4g}\n", device_.name,
+                copy_);
   }
 
   void MatMuls() {
@@ -112,10 +114,12 @@ class Bench {
         });
         const double flops = 2.0 * tokens * shape.outputs * shape.inputs;
         const double moved = bytes + tokens * (2.0 * shape.inputs + 4.0 * shape.outputs);
-        std::printf("{\"measurement\":\"matmul\",\"gpu\":\"%s\",\"shape\":\"%s\",\"tokens\":%ld,\"us\":%.2f,"
-                    "\"tflops\":%.1f,\"bytes_per_s\":%.3g,\"of_copy\":%.3f}\n",
-                    device_.name, shape.name, tokens, seconds * 1e6, flops / seconds / 1e12,
-                    moved / seconds, moved / seconds / copy_);
+        std::printf(
+            "{\"measurement\":\"matmul\",\"gpu\":\"%s\",\"shape\":\"%s\",\"tokens\":%ld,\"us\":%."
+            "2f,"
+            "\"tflops\":%.1f,\"bytes_per_s\":%.3g,\"of_copy\":%.3f}\n",
+            device_.name, shape.name, tokens, seconds * 1e6, flops / seconds / 1e12,
+            moved / seconds, moved / seconds / copy_);
         Check(cudaFree(x));
         Check(cudaFree(y));
       }
@@ -127,7 +131,8 @@ class Bench {
   void Attention(int64_t sequences, int64_t context, int64_t tokens) {
     const int64_t pages = sequences * context / kPageTokens;
     const int64_t page_bytes = kKvHeads * 2 * kPageTokens * kHeadDim * 2;
-    const int copies = static_cast<int>(std::max<int64_t>(1, (int64_t{512} << 20) / (pages * page_bytes)));
+    const int copies =
+        static_cast<int>(std::max<int64_t>(1, (int64_t{512} << 20) / (pages * page_bytes)));
     char* cache = RandomBytes(copies * pages * page_bytes);
     std::vector<int32_t> tables(pages);
     std::iota(tables.begin(), tables.end(), 0);
@@ -147,7 +152,8 @@ class Bench {
     const int64_t splits = (context + kSplitTokens - 1) / kSplitTokens;
     char* partials = RandomBytes(4 * DecodePartialFloats(sequences, kHeads, kHeadDim, splits));
     Check(cudaMemcpy(device_tables, tables.data(), tables.size() * 4, cudaMemcpyHostToDevice));
-    Check(cudaMemcpy(device_tiles, tiles.data(), tiles.size() * sizeof(AttentionTile), cudaMemcpyHostToDevice));
+    Check(cudaMemcpy(device_tiles, tiles.data(), tiles.size() * sizeof(AttentionTile),
+                     cudaMemcpyHostToDevice));
     PagedAttentionParams p;
     p.q = q;
     p.out = out;
@@ -158,18 +164,26 @@ class Bench {
     p.num_heads = kHeads;
     p.num_kv_heads = kKvHeads;
     p.scale = 0.125f;
-    const double seconds = Time(stream_, [&](int i) {
-      p.kv = {cache + i % copies * pages * page_bytes, page_bytes, 2 * kPageTokens * kHeadDim * 2, DType::kBF16, kHeadDim};
-      Check(tokens == 1 ? DecodeAttention(p, splits, reinterpret_cast<float*>(partials), stream_)
-                        : PrefillAttention(p, stream_));
-    }, tokens == 1 ? 21 : 5);
+    const double seconds = Time(
+        stream_,
+        [&](int i) {
+          p.kv = {cache + i % copies * pages * page_bytes, page_bytes,
+                  2 * kPageTokens * kHeadDim * 2, DType::kBF16, kHeadDim};
+          Check(tokens == 1
+                    ? DecodeAttention(p, splits, reinterpret_cast<float*>(partials), stream_)
+                    : PrefillAttention(p, stream_));
+        },
+        tokens == 1 ? 21 : 5);
     const double bytes = 1.0 * pages * page_bytes;
     const double pairs = 1.0 * sequences * tokens * (context - (tokens - 1) / 2.0);
-    std::printf("{\"measurement\":\"attention\",\"gpu\":\"%s\",\"sequences\":%ld,\"context\":%ld,\"tokens\":%ld,\"us\":%.2f,"
-                "\"bytes_per_s\":%.3g,\"of_copy\":%.3f,\"tflops\":%.1f}\n",
-                device_.name, sequences, context, tokens, seconds * 1e6, bytes / seconds, bytes / seconds / copy_,
-                pairs * kHeads * kHeadDim * 4 / seconds / 1e12);
-    for (char* memory : {cache, q, out, device_tables, device_tiles, partials}) Check(cudaFree(memory));
+    std::printf(
+        "{\"measurement\":\"attention\",\"gpu\":\"%s\",\"sequences\":%ld,\"context\":%ld,"
+        "\"tokens\":%ld,\"us\":%.2f,"
+        "\"bytes_per_s\":%.3g,\"of_copy\":%.3f,\"tflops\":%.1f}\n",
+        device_.name, sequences, context, tokens, seconds * 1e6, bytes / seconds,
+        bytes / seconds / copy_, pairs * kHeads * kHeadDim * 4 / seconds / 1e12);
+    for (char* memory : {cache, q, out, device_tables, device_tiles, partials})
+      Check(cudaFree(memory));
   }
 
  private:
@@ -184,9 +198,16 @@ class Bench {
 int main() {
   sieve::cuda::Bench bench;
   bench.MatMuls();
-  for (const auto& [sequences, context] : {std::pair<int64_t, int64_t>{1, 1024}, {1, 8192}, {1, 131072}, {128, 1024}, {32, 8192}, {32, 32768}, {8, 131072}}) {
+  for (const auto& [sequences, context] : {std::pair<int64_t, int64_t>{1, 1024},
+                                           {1, 8192},
+                                           {1, 131072},
+                                           {128, 1024},
+                                           {32, 8192},
+                                           {32, 32768},
+                                           {8, 131072}}) {
     bench.Attention(sequences, context, 1);
   }
-  for (const int64_t context : {1024, 4096, 8192, 16384, 32768}) bench.Attention(1, context, context);
+  for (const int64_t context : {1024, 4096, 8192, 16384, 32768})
+    bench.Attention(1, context, context);
   return 0;
 }

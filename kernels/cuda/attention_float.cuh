@@ -3,7 +3,9 @@
 
 // Attention over a cache of floats: for checking a model's numbers, not for speed.
 
-#include "kernels/cuda/paged_attention.h"
+#include <cuda_runtime_api.h>
+
+#include "kernels/cuda/attention_params.h"
 
 namespace sieve::cuda {
 
@@ -48,8 +50,10 @@ __global__ void FloatAttentionKernel(PagedAttentionParams p) {
   }
 }
 
-inline cudaError_t FloatAttention(const PagedAttentionParams& p, cudaStream_t stream) {
-  const dim3 grid(p.num_heads, PrefillTileTokens(p.num_heads / p.num_kv_heads), p.num_tiles);
+// `most_tokens`: of a tile.
+inline cudaError_t FloatAttention(const PagedAttentionParams& p, int64_t most_tokens,
+                                  cudaStream_t stream) {
+  const dim3 grid(p.num_heads, most_tokens, p.num_tiles);
   FloatAttentionKernel<8><<<grid, 32, 0, stream>>>(p);
   return cudaGetLastError();
 }

@@ -1,14 +1,15 @@
 #ifndef SIEVE_KERNELS_CUDA_ATTENTION_SPLIT_CUH_
 #define SIEVE_KERNELS_CUDA_ATTENTION_SPLIT_CUH_
 
-// Attention of a warp's 16 rows over one split of the keys, and the merge of splits: all that decides the bits of a
-// result, so that the kernels for prefill and for decoding share it. A row is a (token, query head) pair of one group.
+// Attention of a warp's 16 rows over one split of the keys, and the merge of splits: all that
+// decides the bits of a result, so that the kernels for prefill and for decoding share it. A row is
+// a (token, query head) pair of one group.
 
 #include <cstdint>
 
+#include "kernels/cuda/attention_params.h"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/mma.cuh"
-#include "kernels/cuda/paged_attention.h"
 
 namespace sieve::cuda {
 
@@ -47,10 +48,11 @@ __device__ __forceinline__ float MergeValue(const MergeFactors& f, float old_val
 template <int kHeadDim>
 inline constexpr int kRowElements = kHeadDim + 8;
 template <int kHeadDim>
-inline constexpr int kTileElements = kPageTokens * kRowElements<kHeadDim>;
+inline constexpr int kTileElements = kPageTokens* kRowElements<kHeadDim>;
 
-// Keys and values of one page, [64, head_dim] each, into shared[2 * kTileElements]. Zeros from `visible` tokens on: what
-// a page holds beyond its last token may be anything, and a weight of zero does not hide a NaN.
+// Keys and values of one page, [64, head_dim] each, into shared[2 * kTileElements]. Zeros from
+// `visible` tokens on: what a page holds beyond its last token may be anything, and a weight of
+// zero does not hide a NaN.
 template <typename T, int kHeadDim, int kThreads>
 __device__ __forceinline__ void LoadPage(const char* page, int visible, T* shared) {
   constexpr int kChunks = kHeadDim / 8;
@@ -85,9 +87,8 @@ __device__ __forceinline__ void LoadQueries(const T* q, const int64_t (&offset)[
 #pragma unroll
     for (int part = 0; part < 4; ++part) {
       const int64_t at = offset[part % 2];
-      rows->q[k][part] = at < 0 ? 0
-                                : *reinterpret_cast<const uint32_t*>(
-                                      q + at + k * 16 + part / 2 * 8 + 2 * t);
+      rows->q[k][part] =
+          at < 0 ? 0 : *reinterpret_cast<const uint32_t*>(q + at + k * 16 + part / 2 * 8 + 2 * t);
     }
   }
 }
@@ -129,7 +130,8 @@ __device__ __forceinline__ void UpdateSoftmax(float (&scores)[8][4], WarpSums<kH
   for (int r = 0; r < 2; ++r) {
     SoftmaxState page;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) page.max = fmaxf(page.max, fmaxf(scores[j][2 * r], scores[j][2 * r + 1]));
+    for (int j = 0; j < 8; ++j)
+      page.max = fmaxf(page.max, fmaxf(scores[j][2 * r], scores[j][2 * r + 1]));
     page.max = fmaxf(page.max, __shfl_xor_sync(~0u, page.max, 1));
     page.max = fmaxf(page.max, __shfl_xor_sync(~0u, page.max, 2));
     page.max = fmaxf(page.max, sums->row[r].max);

@@ -22,8 +22,8 @@ struct EmbedParams {
 };
 cudaError_t Embed(const EmbedParams& params, cudaStream_t stream);
 
-// out[t, i] = x[r, i] * weight[i] / sqrt(mean(x[r]^2) + epsilon), r = rows ? rows[t] : t. The sum's order depends
-// on `hidden` alone.
+// out[t, i] = x[r, i] * weight[i] / sqrt(mean(x[r]^2) + epsilon), r = rows ? rows[t] : t. The sum's
+// order depends on `hidden` alone.
 struct RmsNormParams {
   const float* x = nullptr;       // [.., hidden]
   const int32_t* rows = nullptr;  // [num_tokens], or none

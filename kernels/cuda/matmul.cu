@@ -7,8 +7,9 @@
 namespace sieve::cuda {
 namespace {
 
-// A block computes kRows outputs for kTokens tokens. Both tiles go through shared memory, kDepth of k at a time,
-// kStages - 1 of them ahead; the 16-byte chunks of a row are permuted so that ldmatrix meets no bank twice.
+// A block computes kRows outputs for kTokens tokens. Both tiles go through shared memory, kDepth of
+// k at a time, kStages - 1 of them ahead; the 16-byte chunks of a row are permuted so that ldmatrix
+// meets no bank twice.
 template <int kRowsArg, int kTokensArg, int kWarpRowsArg, int kWarpTokensArg, int kDepthArg,
           int kStagesArg, int kThreadsArg>
 struct Tile {
@@ -16,7 +17,7 @@ struct Tile {
   static constexpr int kWarpRows = kWarpRowsArg, kWarpTokens = kWarpTokensArg;
   static constexpr int kDepth = kDepthArg, kStages = kStagesArg, kThreads = kThreadsArg;
   static constexpr int kWarps = kRows / kWarpRows * (kTokens / kWarpTokens);  // that compute
-  static constexpr int kChunks = kDepth / 8;                                 // of a row
+  static constexpr int kChunks = kDepth / 8;                                  // of a row
   static constexpr int kStageElements = (kRows + kTokens) * kDepth;
   static constexpr int kSharedBytes = kStages * kStageElements * 2;
   static_assert(kWarps * 32 <= kThreads && kDepth % 64 == 0 && kWarpTokens % 8 == 0);
@@ -29,8 +30,8 @@ __device__ __forceinline__ int Place(int row, int chunk) {
 
 // Rows [first, first + kCount) of a matrix [rows, inputs], columns [k, k + kDepth); zeros outside.
 template <typename Tile, int kCount, typename T>
-__device__ __forceinline__ void LoadRows(const T* matrix, int64_t first, int64_t rows, int64_t inputs,
-                                         int64_t k, T* shared) {
+__device__ __forceinline__ void LoadRows(const T* matrix, int64_t first, int64_t rows,
+                                         int64_t inputs, int64_t k, T* shared) {
   for (int i = threadIdx.x; i < kCount * Tile::kChunks; i += Tile::kThreads) {
     const int row = i / Tile::kChunks, chunk = i % Tile::kChunks;
     const bool valid = first + row < rows && k + chunk * 8 < inputs;
@@ -39,8 +40,8 @@ __device__ __forceinline__ void LoadRows(const T* matrix, int64_t first, int64_t
   }
 }
 
-// Fragments are read kAhead steps of k at a time and then multiplied: reading and multiplying in turn, a chain of
-// products would wait for shared memory at every link.
+// Fragments are read kAhead steps of k at a time and then multiplied: reading and multiplying in
+// turn, a chain of products would wait for shared memory at every link.
 template <typename Tile, typename T>
 __device__ __forceinline__ void MultiplyStage(
     const T* weights, const T* x, int warp_row, int warp_token,
@@ -134,9 +135,8 @@ __global__ void __launch_bounds__(Tile::kThreads) MatMulKernel(MatMulParams p) {
 
 template <typename Tile, typename T>
 cudaError_t Launch(const MatMulParams& p, cudaStream_t stream) {
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(MatMulKernel<Tile, T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           Tile::kSharedBytes);
+  static const cudaError_t allowed = cudaFuncSetAttribute(
+      MatMulKernel<Tile, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
   if (allowed != cudaSuccess) return allowed;
   const dim3 grid((p.outputs + Tile::kRows - 1) / Tile::kRows,
                   (p.num_tokens + Tile::kTokens - 1) / Tile::kTokens);
@@ -144,7 +144,8 @@ cudaError_t Launch(const MatMulParams& p, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-// Few tokens: memory is the limit, so small tiles fill the chip and deep stages keep many bytes in flight.
+// Few tokens: memory is the limit, so small tiles fill the chip and deep stages keep many bytes in
+// flight.
 using Tile8 = Tile<16, 8, 16, 8, 256, 5, 128>;
 using Tile16 = Tile<16, 16, 16, 16, 256, 4, 128>;
 using Tile32 = Tile<32, 32, 16, 16, 128, 5, 128>;

@@ -9,8 +9,8 @@
 
 namespace sieve::cuda {
 
-// y[t, n] (+)= sum_k weights[n, k] x[t, k] + bias[n], in float. Device pointers. A row of y has the same bits whatever
-// the number of tokens: every sum is one chain over k (mma.cuh).
+// y[t, n] (+)= sum_k weights[n, k] x[t, k] + bias[n], in float. Device pointers. A row of y has the
+// same bits whatever the number of tokens: every sum is one chain over k (mma.cuh).
 struct MatMulParams {
   const void* weights = nullptr;  // [outputs, inputs], of `dtype`
   const void* x = nullptr;        // [num_tokens, inputs], of `dtype`

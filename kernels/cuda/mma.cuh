@@ -3,10 +3,10 @@
 
 // Tensor-core products of 16 bits with sums in float, and the copies that feed them (sm_80 and up).
 //
-// A sum over k is a chain of products of 16 terms each, in order of k, in one accumulator. On Hopper
-// mma.sync and wgmma then agree to the last bit, whatever the other dimensions of the tile are
-// (docs/gpu.md), so that kernels for one token and for thousands may differ and still give equal
-// results. No kernel may split such a sum.
+// A sum over k is a chain of products of 16 terms each, in order of k, in one accumulator. On
+// Hopper mma.sync and wgmma then agree to the last bit, whatever the other dimensions of the tile
+// are (docs/gpu.md), so that kernels for one token and for thousands may differ and still give
+// equal results. No kernel may split such a sum.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -53,7 +53,8 @@ __device__ __forceinline__ void LoadMatrices2(const void* row, uint32_t (&m)[2])
                : "r"(SharedAddress(row)));
 }
 
-// c[16, 8] += a[16, 16] b[16, 8]. Lane 4 g + t holds c[g, 2t], c[g, 2t+1], c[g+8, 2t], c[g+8, 2t+1].
+// c[16, 8] += a[16, 16] b[16, 8]. Lane 4 g + t holds c[g, 2t], c[g, 2t+1], c[g+8, 2t], c[g+8,
+// 2t+1].
 template <typename T>
 __device__ __forceinline__ void Mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
                                     uint32_t b1) {

@@ -1,10 +1,9 @@
-#include "kernels/cuda/paged_attention.h"
-
 #include <cmath>
 
 #include "kernels/cuda/attention_float.cuh"
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/paged_attention.h"
 
 namespace sieve::cuda {
 namespace {
@@ -46,8 +45,8 @@ __device__ __forceinline__ void SetUpRows(const PagedAttentionParams& p, const A
 }
 
 template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kPrefillWarps * 32) PrefillKernel(PagedAttentionParams p,
-                                                                   float scale_log2) {
+__global__ void __launch_bounds__(kPrefillWarps * 32)
+    PrefillKernel(PagedAttentionParams p, float scale_log2) {
   constexpr int kThreads = kPrefillWarps * 32;
   constexpr int kStages = 2;
   extern __shared__ __align__(128) char shared_bytes[];
@@ -100,8 +99,8 @@ __global__ void __launch_bounds__(kPrefillWarps * 32) PrefillKernel(PagedAttenti
 
 // A block of one warp: one split of one tile of one token.
 template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(32) DecodeKernel(PagedAttentionParams p, float scale_log2,
-                                                   float* partials, int max_splits) {
+__global__ void __launch_bounds__(32)
+    DecodeKernel(PagedAttentionParams p, float scale_log2, float* partials, int max_splits) {
   extern __shared__ __align__(128) char shared_bytes[];
   T* const shared = reinterpret_cast<T*>(shared_bytes);
   constexpr int kStages = kHeadDim <= 64 ? kPagesPerSplit : 2;
@@ -138,8 +137,9 @@ __global__ void __launch_bounds__(32) DecodeKernel(PagedAttentionParams p, float
   for (int r = 0; r < 2; ++r) {
     const int row = threadIdx.x / 4 + 8 * r;
     if (row >= group) continue;
-    float* partial = partials + ((blockIdx.z * p.num_heads + kv_head * group + row) * max_splits +
-                                 split) * PartialFloats(kHeadDim);
+    float* partial =
+        partials + ((blockIdx.z * p.num_heads + kv_head * group + row) * max_splits + split) *
+                       PartialFloats(kHeadDim);
 #pragma unroll
     for (int n = 0; n < kHeadDim / 8; ++n) {
       float2* at = reinterpret_cast<float2*>(partial + 8 * n + threadIdx.x % 4 * 2);
@@ -154,8 +154,8 @@ __global__ void __launch_bounds__(32) DecodeKernel(PagedAttentionParams p, float
 
 // A block a (tile, head), a thread an element.
 template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kHeadDim) MergeKernel(PagedAttentionParams p,
-                                                        const float* partials, int max_splits) {
+__global__ void __launch_bounds__(kHeadDim)
+    MergeKernel(PagedAttentionParams p, const float* partials, int max_splits) {
   const AttentionTile tile = p.tiles[blockIdx.y];
   const int head = blockIdx.x, splits = tile.position / kSplitTokens + 1;
   const float* partial =
@@ -226,7 +226,9 @@ cudaError_t PrefillAttention(const PagedAttentionParams& params, cudaStream_t st
   if (!AttentionSupports(params.kv.head_dim, params.num_heads / params.num_kv_heads)) {
     return cudaErrorInvalidValue;
   }
-  if (params.kv.dtype == DType::kF32) return FloatAttention(params, stream);
+  if (params.kv.dtype == DType::kF32)
+    return FloatAttention(params, PrefillTileTokens(params.num_heads / params.num_kv_heads),
+                          stream);
   return Dispatch(params, [&](auto element, auto head_dim) {
     using T = decltype(element);
     constexpr int kDim = decltype(head_dim)::value;
@@ -234,8 +236,7 @@ cudaError_t PrefillAttention(const PagedAttentionParams& params, cudaStream_t st
     static const cudaError_t allowed = AllowShared(PrefillKernel<T, kDim>, kBytes);
     if (allowed != cudaSuccess) return allowed;
     const dim3 grid(params.num_tiles, params.num_kv_heads);
-    PrefillKernel<T, kDim>
-        <<<grid, kPrefillWarps * 32, kBytes, stream>>>(params, ScaleLog2(params));
+    PrefillKernel<T, kDim><<<grid, kPrefillWarps * 32, kBytes, stream>>>(params, ScaleLog2(params));
     return cudaGetLastError();
   });
 }
@@ -246,7 +247,7 @@ cudaError_t DecodeAttention(const PagedAttentionParams& params, int64_t max_spli
   if (!AttentionSupports(params.kv.head_dim, params.num_heads / params.num_kv_heads)) {
     return cudaErrorInvalidValue;
   }
-  if (params.kv.dtype == DType::kF32) return FloatAttention(params, stream);
+  if (params.kv.dtype == DType::kF32) return FloatAttention(params, 1, stream);
   return Dispatch(params, [&](auto element, auto head_dim) {
     using T = decltype(element);
     constexpr int kDim = decltype(head_dim)::value;

@@ -10,8 +10,9 @@ namespace sieve::cuda {
 // Tokens of a page of keys and values.
 inline constexpr int kPageTokens = 64;
 
-// One layer's pages in device memory. Page p, key/value head h starts at base + p * page_stride + h * head_stride
-// and holds the keys [64, head_dim], then the values [64, head_dim]. (Host pages hold the keys transposed.)
+// One layer's pages in device memory. Page p, key/value head h starts at base + p * page_stride + h
+// * head_stride and holds the keys [64, head_dim], then the values [64, head_dim]. (Host pages hold
+// the keys transposed.)
 struct PagedKv {
   char* base = nullptr;
   int64_t page_stride = 0;     // bytes

@@ -23,12 +23,12 @@ struct RopeAnglesParams {
 };
 cudaError_t RopeAngles(const RopeAnglesParams& params, cudaStream_t stream);
 
-// Rotates queries and keys (pairs (2i, 2i+1) when interleaved, else (i, i + head_dim/2)), writes the queries to `q` and
-// keys and values to the cache.
+// Rotates queries and keys (pairs (2i, 2i+1) when interleaved, else (i, i + head_dim/2)), writes
+// the queries to `q` and keys and values to the cache.
 struct RopeAndStoreParams {
-  const float* qkv = nullptr;          // [num_tokens, num_heads + 2 num_kv_heads, head_dim]
-  const float* cosines = nullptr;      // [num_tokens, head_dim / 2]
-  const float* sines = nullptr;        // [num_tokens, head_dim / 2]
+  const float* qkv = nullptr;             // [num_tokens, num_heads + 2 num_kv_heads, head_dim]
+  const float* cosines = nullptr;         // [num_tokens, head_dim / 2]
+  const float* sines = nullptr;           // [num_tokens, head_dim / 2]
   const int32_t* block_tables = nullptr;  // pages of sequence s from s * block_table_stride on
   int64_t block_table_stride = 0;
   const int32_t* sequences = nullptr;  // [num_tokens]: the sequence of each token

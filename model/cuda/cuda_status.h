@@ -18,11 +18,11 @@ inline absl::Status CudaStatus(cudaError_t error, absl::string_view what) {
 }
 
 // Returns from the function unless `call` succeeds.
-#define SIEVE_RETURN_IF_CUDA(call, what)                                              \
-  do {                                                                                \
-    if (const cudaError_t sieve_error = (call); sieve_error != cudaSuccess) {         \
-      return ::sieve::CudaStatus(sieve_error, what);                                  \
-    }                                                                                 \
+#define SIEVE_RETURN_IF_CUDA(call, what)                                      \
+  do {                                                                        \
+    if (const cudaError_t sieve_error = (call); sieve_error != cudaSuccess) { \
+      return ::sieve::CudaStatus(sieve_error, what);                          \
+    }                                                                         \
   } while (false)
 
 }  // namespace sieve

@@ -20,7 +20,8 @@
 namespace sieve {
 namespace {
 
-// A graph serves all batches that are not larger: few enough to be captured quickly, close enough to waste little.
+// A graph serves all batches that are not larger: few enough to be captured quickly, close enough
+// to waste little.
 int64_t Bucket(int64_t sequences) {
   if (sequences <= 2) return sequences;
   if (sequences <= 8) return (sequences + 3) / 4 * 4;
@@ -148,8 +149,8 @@ absl::Status CudaTransformer::Forward(const Batch& batch, absl::Span<float> logi
   const bool decodes = batch.tokens.size() == sequences && batch.logit_rows.size() == sequences;
   const int64_t bucket =
       decodes ? std::min({Bucket(sequences), options_.max_sequences, options_.max_step_tokens}) : 0;
-  absl::StatusOr<StepShape> shape = input_->Upload(
-      batch, bucket, static_cast<int32_t>(options_.cache_pages), stream_);
+  absl::StatusOr<StepShape> shape =
+      input_->Upload(batch, bucket, static_cast<int32_t>(options_.cache_pages), stream_);
   if (!shape.ok()) return shape.status();
   if (shape->logit_rows > options_.max_sequences) {
     return absl::InvalidArgumentError(absl::StrCat("a step with ", shape->logit_rows,

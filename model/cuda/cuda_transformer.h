@@ -14,8 +14,9 @@ namespace sieve {
 
 struct CudaTransformerOptions {
   int device = 0;
-  DType dtype = DType::kBF16;  // of weights, activations and cache: kF32 (for checking), kF16 or kBF16
-  int64_t cache_pages = 0;     // at least 1
+  DType dtype =
+      DType::kBF16;         // of weights, activations and cache: kF32 (for checking), kF16 or kBF16
+  int64_t cache_pages = 0;  // at least 1
   int64_t max_step_tokens = 0;
   int64_t max_sequences = 0;       // of a step
   int64_t max_context_tokens = 0;  // of a sequence
@@ -24,9 +25,9 @@ struct CudaTransformerOptions {
 // Why there is no device to compute on (none, a driver too old, built without CUDA), or OK.
 absl::Status CudaAvailable();
 
-// A Llama on one CUDA device. The weights are copied; they may go when this returns. Steps that only decode are replayed
-// as CUDA graphs. FAILED_PRECONDITION without a device, INVALID_ARGUMENT for what the kernels do not support (named),
-// RESOURCE_EXHAUSTED when device memory runs out.
+// A Llama on one CUDA device. The weights are copied; they may go when this returns. Steps that
+// only decode are replayed as CUDA graphs. FAILED_PRECONDITION without a device, INVALID_ARGUMENT
+// for what the kernels do not support (named), RESOURCE_EXHAUSTED when device memory runs out.
 absl::StatusOr<std::unique_ptr<Transformer>> CreateCudaTransformer(
     const ModelConfig& config, const LlamaWeights& weights, const CudaTransformerOptions& options);
 

@@ -14,8 +14,8 @@ namespace sieve {
 namespace {
 
 // Returns from the function unless `call` succeeds.
-#define SIEVE_TRY(call)                                                        \
-  do {                                                                         \
+#define SIEVE_TRY(call)                                                       \
+  do {                                                                        \
     if (const cudaError_t error = (call); error != cudaSuccess) return error; \
   } while (false)
 
@@ -38,9 +38,10 @@ ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base
   act.inner = carver.Take<char>(t * config_.intermediate_size * element);
   act.cosines = carver.Take<float>(t * config_.head_dim / 2);
   act.sines = carver.Take<float>(t * config_.head_dim / 2);
-  // Long contexts of many sequences at once do not fit the cache: splits are bounded by what it holds.
-  act.partials = carver.Take<float>(cuda::DecodePartialFloats(
-      limits.max_sequences, config_.num_heads, config_.head_dim, splits));
+  // Long contexts of many sequences at once do not fit the cache: splits are bounded by what it
+  // holds.
+  act.partials = carver.Take<float>(
+      cuda::DecodePartialFloats(limits.max_sequences, config_.num_heads, config_.head_dim, splits));
   act.logits = carver.Take<float>(limits.max_sequences * config_.vocabulary_size);
   act.frequencies = carver.Take<float>(config_.head_dim / 2);
   *bytes = carver.bytes();
@@ -63,9 +64,9 @@ absl::StatusOr<ForwardPass> ForwardPass::Create(const ModelConfig& config,
   pass.act_ = pass.Carve(limits, pass.memory_.data(), &bytes);
   const std::vector<double> frequencies = RopeFrequencies(config);
   const std::vector<float> rounded(frequencies.begin(), frequencies.end());
-  SIEVE_RETURN_IF_CUDA(cudaMemcpy(pass.act_.frequencies, rounded.data(), rounded.size() * 4,
-                                  cudaMemcpyHostToDevice),
-                       "copying the rotary frequencies");
+  SIEVE_RETURN_IF_CUDA(
+      cudaMemcpy(pass.act_.frequencies, rounded.data(), rounded.size() * 4, cudaMemcpyHostToDevice),
+      "copying the rotary frequencies");
   return pass;
 }
 
@@ -155,17 +156,16 @@ cudaError_t ForwardPass::AttentionBlock(const StepArrays& arrays, const StepShap
 
 cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape,
                                 int64_t table_stride, int64_t layer, cudaStream_t stream) {
-  cuda::PagedAttentionParams p = {
-      .kv = Layer(layer),
-      .q = act_.q,
-      .out = act_.attention,
-      .tiles = arrays.tiles,
-      .num_tiles = shape.prefill_tiles,
-      .block_tables = arrays.block_tables,
-      .block_table_stride = table_stride,
-      .num_heads = config_.num_heads,
-      .num_kv_heads = config_.num_kv_heads,
-      .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim))};
+  cuda::PagedAttentionParams p = {.kv = Layer(layer),
+                                  .q = act_.q,
+                                  .out = act_.attention,
+                                  .tiles = arrays.tiles,
+                                  .num_tiles = shape.prefill_tiles,
+                                  .block_tables = arrays.block_tables,
+                                  .block_table_stride = table_stride,
+                                  .num_heads = config_.num_heads,
+                                  .num_kv_heads = config_.num_kv_heads,
+                                  .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim))};
   SIEVE_TRY(cuda::PrefillAttention(p, stream));
   p.tiles += shape.prefill_tiles;
   p.num_tiles = shape.decode_tiles;

@@ -39,17 +39,17 @@ class ForwardPass {
  private:
   // T tokens; element: of the model's type.
   struct Activations {
-    float* hidden = nullptr;     // [T, hidden]
-    void* normed = nullptr;      // [T, hidden], element
-    float* qkv = nullptr;        // [T, (num_heads + 2 num_kv_heads) head_dim]
-    void* q = nullptr;           // [T, num_heads, head_dim], element
-    void* attention = nullptr;   // [T, num_heads, head_dim], element
-    float* gate_up = nullptr;    // [T, 2 intermediate]
-    void* inner = nullptr;       // [T, intermediate], element
-    float* cosines = nullptr;    // [T, head_dim / 2]
-    float* sines = nullptr;      // [T, head_dim / 2]
-    float* partials = nullptr;   // of decoding
-    float* logits = nullptr;     // [max_logit_rows, vocabulary]
+    float* hidden = nullptr;       // [T, hidden]
+    void* normed = nullptr;        // [T, hidden], element
+    float* qkv = nullptr;          // [T, (num_heads + 2 num_kv_heads) head_dim]
+    void* q = nullptr;             // [T, num_heads, head_dim], element
+    void* attention = nullptr;     // [T, num_heads, head_dim], element
+    float* gate_up = nullptr;      // [T, 2 intermediate]
+    void* inner = nullptr;         // [T, intermediate], element
+    float* cosines = nullptr;      // [T, head_dim / 2]
+    float* sines = nullptr;        // [T, head_dim / 2]
+    float* partials = nullptr;     // of decoding
+    float* logits = nullptr;       // [max_logit_rows, vocabulary]
     float* frequencies = nullptr;  // [head_dim / 2]
   };
   Activations Carve(const StepLimits& limits, char* base, int64_t* bytes) const;

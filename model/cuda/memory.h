@@ -8,10 +8,12 @@
 
 namespace sieve {
 
-// A block of device memory, or of page-locked host memory that the device can read at full speed; 256-byte aligned.
+// A block of device memory, or of page-locked host memory that the device can read at full speed;
+// 256-byte aligned.
 class CudaMemory {
  public:
-  // RESOURCE_EXHAUSTED, naming the bytes and `purpose`, when there is no room. Zero bytes: an empty block.
+  // RESOURCE_EXHAUSTED, naming the bytes and `purpose`, when there is no room. Zero bytes: an empty
+  // block.
   static absl::StatusOr<CudaMemory> Device(int64_t bytes, absl::string_view purpose);
   static absl::StatusOr<CudaMemory> PinnedHost(int64_t bytes, absl::string_view purpose);
 

@@ -86,10 +86,10 @@ absl::StatusOr<StepShape> StepInput::Upload(const Batch& batch, int64_t bucket, 
                   .logit_rows = static_cast<int64_t>(batch.logit_rows.size())};
   if (shape.tokens > limits_.max_tokens || sequences > limits_.max_sequences ||
       pages > limits_.max_pages) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a step of ", shape.tokens, " tokens, ", sequences, " sequences and ", pages,
-        " pages of one of them; the model was made for ", limits_.max_tokens, ", ",
-        limits_.max_sequences, " and ", limits_.max_pages));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a step of ", shape.tokens, " tokens, ", sequences, " sequences and ", pages,
+                     " pages of one of them; the model was made for ", limits_.max_tokens, ", ",
+                     limits_.max_sequences, " and ", limits_.max_pages));
   }
   std::copy(batch.tokens.begin(), batch.tokens.end(), host_.tokens);
   std::copy(batch.positions.begin(), batch.positions.end(), host_.positions);

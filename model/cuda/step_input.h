@@ -6,21 +6,21 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/attention_params.h"
 #include "model/cuda/memory.h"
 #include "model/language_model.h"
 
 namespace sieve {
 
-// What the kernels read of a batch, in device memory at addresses that never change, so that a captured graph of a
-// step can be replayed with other contents.
+// What the kernels read of a batch, in device memory at addresses that never change, so that a
+// captured graph of a step can be replayed with other contents.
 struct StepArrays {
-  int32_t* tokens = nullptr;               // [max_tokens]
-  int32_t* positions = nullptr;            // [max_tokens]
-  int32_t* sequences = nullptr;            // [max_tokens]
-  int32_t* logit_rows = nullptr;           // [max_tokens]
-  cuda::AttentionTile* tiles = nullptr;    // [max_tokens]: prefill's, then decoding's
-  int32_t* block_tables = nullptr;         // [max_sequences + 1, table_stride]
+  int32_t* tokens = nullptr;             // [max_tokens]
+  int32_t* positions = nullptr;          // [max_tokens]
+  int32_t* sequences = nullptr;          // [max_tokens]
+  int32_t* logit_rows = nullptr;         // [max_tokens]
+  cuda::AttentionTile* tiles = nullptr;  // [max_tokens]: prefill's, then decoding's
+  int32_t* block_tables = nullptr;       // [max_sequences + 1, table_stride]
 };
 
 // The numbers that a launch depends on.
@@ -43,8 +43,9 @@ class StepInput {
  public:
   static absl::StatusOr<StepInput> Create(const StepLimits& limits, int64_t tile_tokens);
 
-  // Copies in `stream`. A batch that only decodes is filled up to `bucket` tokens (0: as it is) with a token that lives
-  // in page `spare_page`. The previous copy must be over. INVALID_ARGUMENT when it is beyond the limits.
+  // Copies in `stream`. A batch that only decodes is filled up to `bucket` tokens (0: as it is)
+  // with a token that lives in page `spare_page`. The previous copy must be over. INVALID_ARGUMENT
+  // when it is beyond the limits.
   absl::StatusOr<StepShape> Upload(const Batch& batch, int64_t bucket, int32_t spare_page,
                                    cudaStream_t stream);
 

@@ -16,7 +16,8 @@ namespace {
 // Bytes of the page-locked buffer through which weights travel.
 constexpr int64_t kStagingBytes = 64 << 20;
 
-// The places of all tensors, and the copies that fill them. Planned twice: to count, and with memory.
+// The places of all tensors, and the copies that fill them. Planned twice: to count, and with
+// memory.
 class Uploader {
  public:
   Uploader(char* base, DType dtype, CudaMemory* staging)
@@ -94,8 +95,7 @@ class Uploader {
   cudaError_t error_ = cudaSuccess;
 };
 
-void Place(const ModelConfig& config, const LlamaWeights& weights, Uploader* up,
-           CudaWeights* out) {
+void Place(const ModelConfig& config, const LlamaWeights& weights, Uploader* up, CudaWeights* out) {
   out->embedding = up->Matrix({weights.embedding});
   out->head = config.tied_embeddings ? out->embedding : up->Matrix({weights.head});
   out->final_norm = up->Vector({weights.final_norm});

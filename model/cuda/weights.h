@@ -12,17 +12,18 @@
 
 namespace sieve {
 
-// Device pointers. Matrices are [outputs, inputs] of the model's element type, vectors are floats; absent biases null.
+// Device pointers. Matrices are [outputs, inputs] of the model's element type, vectors are floats;
+// absent biases null.
 struct CudaLayerWeights {
   const float* attention_norm = nullptr;
-  const void* qkv = nullptr;       // [(num_heads + 2 num_kv_heads) head_dim, hidden]: q, k, v
+  const void* qkv = nullptr;  // [(num_heads + 2 num_kv_heads) head_dim, hidden]: q, k, v
   const float* qkv_bias = nullptr;
-  const void* o = nullptr;         // [hidden, num_heads * head_dim]
+  const void* o = nullptr;  // [hidden, num_heads * head_dim]
   const float* o_bias = nullptr;
   const float* mlp_norm = nullptr;
-  const void* gate_up = nullptr;   // [2 intermediate, hidden]: gate, then up
+  const void* gate_up = nullptr;  // [2 intermediate, hidden]: gate, then up
   const float* gate_up_bias = nullptr;
-  const void* down = nullptr;      // [hidden, intermediate]
+  const void* down = nullptr;  // [hidden, intermediate]
   const float* down_bias = nullptr;
 };
 

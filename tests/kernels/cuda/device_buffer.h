@@ -14,9 +14,7 @@
 
 namespace sieve::cuda {
 
-inline void Check(cudaError_t error) {
-  ASSERT_EQ(error, cudaSuccess) << cudaGetErrorString(error);
-}
+inline void Check(cudaError_t error) { ASSERT_EQ(error, cudaSuccess) << cudaGetErrorString(error); }
 
 // Device memory, filled with NaN bytes (0xff) unless it is given values.
 template <typename T>

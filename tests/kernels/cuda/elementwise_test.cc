@@ -89,18 +89,18 @@ TEST_P(CudaRopeTest, RotatesAndStores) {
   tables[0] = 3, tables[1] = 1, tables[stride + 100000 / kPageTokens] = 2;
   std::vector<float> frequencies(half);
   for (int64_t i = 0; i < half; ++i) frequencies[i] = std::pow(10000.0f, -2.0f * i / d);
-  const std::vector<float> qkv =
-      RandomValues(tokens * (heads + 2 * kv_heads) * d, DType::kF32, 5);
+  const std::vector<float> qkv = RandomValues(tokens * (heads + 2 * kv_heads) * d, DType::kF32, 5);
 
   const DeviceBuffer<int32_t> device_positions(positions), device_sequences(sequences),
       device_tables(tables);
   const DeviceBuffer<float> device_frequencies(frequencies), device_qkv(qkv),
       cosines(tokens * half), sines(tokens * half);
-  Check(RopeAngles({device_positions.get(), device_frequencies.get(), cosines.get(), sines.get(),
-                    tokens, half},
-                   nullptr));
+  Check(RopeAngles(
+      {device_positions.get(), device_frequencies.get(), cosines.get(), sines.get(), tokens, half},
+      nullptr));
   const int64_t bytes = InfoOf(dtype).bytes, head_elements = 2 * kPageTokens * d;
-  const DeviceBuffer<char> cache(4 * kv_heads * head_elements * bytes), q(tokens * heads * d * bytes);
+  const DeviceBuffer<char> cache(4 * kv_heads * head_elements * bytes),
+      q(tokens * heads * d * bytes);
   RopeAndStoreParams p;
   p.qkv = device_qkv.get();
   p.cosines = cosines.get();
@@ -133,11 +133,11 @@ TEST_P(CudaRopeTest, RotatesAndStores) {
       const int64_t head = i / d, element = i % d;
       const bool value = head >= heads + kv_heads;
       const int64_t kv_head = head - heads - (value ? kv_heads : 0);
-      const float x = head < heads
-                          ? got_q[t * heads * d + i]
-                          : got[(page * kv_heads + kv_head) * head_elements +
-                                ((value ? kPageTokens : 0) + positions[t] % kPageTokens) * d +
-                                element];
+      const float x =
+          head < heads
+              ? got_q[t * heads * d + i]
+              : got[(page * kv_heads + kv_head) * head_elements +
+                    ((value ? kPageTokens : 0) + positions[t] % kPageTokens) * d + element];
       ASSERT_NEAR(x, want[i], Epsilon(dtype) * std::abs(want[i]) + 2e-6) << t << " " << i;
     }
   }

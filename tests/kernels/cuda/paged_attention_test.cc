@@ -78,7 +78,8 @@ class Sequences {
     std::vector<double> scores(position + 1), out(shape_.head_dim, 0);
     for (int64_t j = 0; j <= position; ++j) {
       for (int64_t i = 0; i < shape_.head_dim; ++i) {
-        scores[j] += static_cast<double>(q[i]) * Element(sequence, j, head / shape_.group, false, i);
+        scores[j] +=
+            static_cast<double>(q[i]) * Element(sequence, j, head / shape_.group, false, i);
       }
       scores[j] *= scale();
     }
@@ -165,8 +166,8 @@ TEST_P(CudaAttentionTest, PrefillAndDecodingAgreeWithTheSpecificationAndWithEach
   const std::vector<int64_t> counts = {1, 64, 2, 40, 7, 1, 33, 130};
   Sequences sequences(GetParam(), lengths, 3);
   const int64_t tokens = std::accumulate(counts.begin(), counts.end(), int64_t{0});
-  const std::vector<float> q = RandomValues(
-      tokens * sequences.heads() * GetParam().head_dim, GetParam().dtype, 4);
+  const std::vector<float> q =
+      RandomValues(tokens * sequences.heads() * GetParam().head_dim, GetParam().dtype, 4);
   const std::vector<AttentionTile> tiles =
       Tiles(lengths, counts, PrefillTileTokens(GetParam().group));
   const std::vector<float> prefilled = sequences.Run(tiles, q, false);

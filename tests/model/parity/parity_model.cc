@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "model/cache/geometry.h"
+#include "tests/model/parity/model_under_test.h"
 
 namespace sieve {
 
@@ -11,11 +12,8 @@ absl::StatusOr<ParityModel> ParityModel::Open(const std::string& path, int64_t m
   absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenCheckpoint(path);
   if (!checkpoint.ok()) return checkpoint.status();
   const int64_t max_pages = (max_tokens + kPageTokens - 1) / kPageTokens;
-  TransformerOptions options;
-  options.cache_pages = max_sequences * max_pages;
-  options.cache_dtype = DType::kF32;
-  absl::StatusOr<std::unique_ptr<Transformer>> transformer =
-      Transformer::Create((*checkpoint)->config(), (*checkpoint)->weights(), options);
+  absl::StatusOr<std::unique_ptr<Transformer>> transformer = MakeModelUnderTest(
+      (*checkpoint)->config(), (*checkpoint)->weights(), max_sequences, max_tokens);
   if (!transformer.ok()) return transformer.status();
   return ParityModel(*std::move(checkpoint), *std::move(transformer), max_sequences, max_pages);
 }

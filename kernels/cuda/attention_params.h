@@ -1,0 +1,40 @@
+#ifndef SIEVE_KERNELS_CUDA_ATTENTION_PARAMS_H_
+#define SIEVE_KERNELS_CUDA_ATTENTION_PARAMS_H_
+
+#include <cstdint>
+
+#include "kernels/cuda/paged_kv.h"
+
+namespace sieve::cuda {
+
+// Consecutive tokens of one sequence.
+struct AttentionTile {
+  int32_t sequence = 0;     // whose block table
+  int32_t first_token = 0;  // row of q and out
+  int32_t num_tokens = 0;
+  int32_t position = 0;  // of first_token
+};
+
+// Keys that one partial result covers. A token's result is merged from those of 0 .. 255, 256 ..
+// 511, ... in this order, whichever kernel computes them and in whatever company, and so has the
+// same bits each time.
+inline constexpr int kSplitTokens = 256;
+
+// Causal attention over pages: out[t, h] = sum_j softmax_j(scale q[t, h] . k[j, h / group]) v[j, h
+// / group], j = 0 .. position of t, group = num_heads / num_kv_heads. Device pointers.
+struct PagedAttentionParams {
+  PagedKv kv;                            // of one layer; this step's keys and values are in it
+  const void* q = nullptr;               // [tokens, num_heads, head_dim], of kv.dtype
+  void* out = nullptr;                   // likewise
+  const AttentionTile* tiles = nullptr;  // [num_tiles]
+  int64_t num_tiles = 0;
+  const int32_t* block_tables = nullptr;  // pages of sequence s from s * block_table_stride on
+  int64_t block_table_stride = 0;
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  float scale = 1;
+};
+
+}  // namespace sieve::cuda
+
+#endif  // SIEVE_KERNELS_CUDA_ATTENTION_PARAMS_H_

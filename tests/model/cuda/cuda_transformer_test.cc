@@ -1,0 +1,192 @@
+#include "model/cuda/cuda_transformer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "model/checkpoint/checkpoint.h"
+#include "tests/testdata/tiny_llama.h"
+
+namespace sieve {
+namespace {
+
+using TokenIds = std::vector<int32_t>;
+
+constexpr int64_t kTablePages = 8;
+
+TinyLlamaSpec Spec() {
+  TinyLlamaSpec spec;
+  spec.hidden_size = 192;
+  spec.intermediate_size = 416;
+  spec.num_layers = 3;
+  spec.num_heads = 6;
+  spec.num_kv_heads = 2;
+  spec.head_dim = 64;
+  spec.dtype = DType::kBF16;
+  spec.attention_bias = true;
+  return spec;
+}
+
+// A part of a sequence in a step.
+struct Piece {
+  const TokenIds* sequence;
+  TokenIds pages;
+  int64_t begin, count;
+};
+
+class CudaTransformerTest : public testing::Test {
+ protected:
+  void Open(const TinyLlamaSpec& spec, const CudaTransformerOptions& options) {
+    const std::string path = testing::TempDir() + "/model";
+    ASSERT_TRUE(WriteTinyHfFolder(path, spec).ok());
+    auto checkpoint = OpenCheckpoint(path);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    checkpoint_ = *std::move(checkpoint);
+    created_ = CreateCudaTransformer(checkpoint_->config(), checkpoint_->weights(), options);
+    if (created_.ok()) model_ = created_->get();
+  }
+  static CudaTransformerOptions Options(DType dtype) {
+    return {.dtype = dtype,
+            .cache_pages = 32,
+            .max_step_tokens = 600,
+            .max_sequences = 400,
+            .max_context_tokens = 512};
+  }
+
+  // The logits of every token of the pieces.
+  std::vector<float> Step(const std::vector<Piece>& pieces) {
+    TokenIds tokens, positions, offsets = {0}, tables, rows;
+    for (const Piece& p : pieces) {
+      for (int64_t i = p.begin; i < p.begin + p.count; ++i) {
+        rows.push_back(static_cast<int32_t>(tokens.size()));
+        tokens.push_back((*p.sequence)[i]);
+        positions.push_back(static_cast<int32_t>(i));
+      }
+      offsets.push_back(static_cast<int32_t>(tokens.size()));
+      TokenIds table = p.pages;
+      table.resize(kTablePages, -1);
+      tables.insert(tables.end(), table.begin(), table.end());
+    }
+    std::vector<float> logits(rows.size() * model_->vocabulary_size(), std::nanf(""));
+    const absl::Status status = model_->Forward({.tokens = tokens,
+                                                 .positions = positions,
+                                                 .offsets = offsets,
+                                                 .block_tables = tables,
+                                                 .block_table_stride = kTablePages,
+                                                 .logit_rows = rows},
+                                                absl::MakeSpan(logits));
+    EXPECT_TRUE(status.ok()) << status;
+    return logits;
+  }
+
+  // A whole sequence in steps of `count` tokens, each beside what `others` says.
+  std::vector<float> InSteps(const TokenIds& sequence, const TokenIds& pages, int64_t count,
+                             const std::vector<Piece>& others = {}) {
+    std::vector<float> all;
+    for (int64_t begin = 0; begin < sequence.size(); begin += count) {
+      const int64_t n = std::min<int64_t>(count, sequence.size() - begin);
+      std::vector<Piece> pieces = {{&sequence, pages, begin, n}};
+      pieces.insert(pieces.end(), others.begin(), others.end());
+      const std::vector<float> logits = Step(pieces);
+      all.insert(all.end(), logits.begin(), logits.begin() + n * model_->vocabulary_size());
+    }
+    return all;
+  }
+
+  static TokenIds Sequence(int64_t length, int32_t seed) {
+    TokenIds tokens(length);
+    for (int64_t i = 0; i < length; ++i) tokens[i] = (i * 37 + seed * 101 + i * i) % kTinyTokens;
+    return tokens;
+  }
+  static bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
+  }
+
+  std::unique_ptr<Checkpoint> checkpoint_;
+  absl::StatusOr<std::unique_ptr<Transformer>> created_ = absl::UnknownError("not opened");
+  Transformer* model_ = nullptr;
+};
+
+TEST_F(CudaTransformerTest, BitsDoNotDependOnChunksNorOnTheBatch) {
+  const TokenIds sequence = Sequence(300, 1), other = Sequence(200, 2);
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    SCOPED_TRACE(InfoOf(dtype).name);
+    Open(Spec(), Options(dtype));
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const std::vector<float> whole = InSteps(sequence, {4, 7, 1, 0, 9}, 300);
+    for (const float logit : whole) ASSERT_TRUE(std::isfinite(logit));
+    // One token a step: graphs replayed.
+    EXPECT_TRUE(SameBits(whole, InSteps(sequence, {9, 3, 2, 8, 6}, 1)));
+    EXPECT_TRUE(SameBits(whole, InSteps(sequence, {9, 3, 2, 8, 6}, 7)));
+    EXPECT_TRUE(SameBits(whole, InSteps(sequence, {0, 1, 2, 3, 4}, 64)));
+    const std::vector<Piece> others = {{&other, {10, 11, 12, 13}, 0, 190},
+                                       {&other, {10, 11, 12, 13}, 190, 1}};
+    EXPECT_TRUE(SameBits(whole, InSteps(sequence, {0, 1, 2, 3, 4}, 100, others)));
+    std::vector<Piece> decoding;
+    for (int32_t page = 10; page < 23; ++page) decoding.push_back({&other, {page}, 0, 1});
+    EXPECT_TRUE(SameBits(whole, InSteps(sequence, {0, 1, 2, 3, 4}, 1, decoding)));
+  }
+}
+
+TEST_F(CudaTransformerTest, SixteenBitsAreCloseToFloats) {
+  const TokenIds sequence = Sequence(200, 3);
+  Open(Spec(), Options(DType::kF32));
+  ASSERT_TRUE(created_.ok()) << created_.status();
+  const std::vector<float> exact = InSteps(sequence, {0, 1, 2, 3}, 200);
+  double norm = 0;
+  for (const float x : exact) norm += x * x;
+  for (const auto& [dtype, most] : {std::pair(DType::kBF16, 0.02), std::pair(DType::kF16, 0.003)}) {
+    Open(Spec(), Options(dtype));
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const std::vector<float> rounded = InSteps(sequence, {0, 1, 2, 3}, 200);
+    double difference = 0;
+    for (size_t i = 0; i < exact.size(); ++i) difference += std::pow(exact[i] - rounded[i], 2);
+    const double error = std::sqrt(difference / norm);
+    std::cout << InfoOf(dtype).name << ": relative error " << error << std::endl;
+    EXPECT_LT(error, most);
+    EXPECT_GT(error, 0);
+  }
+}
+
+TEST_F(CudaTransformerTest, ACopiedPageIsReadLikeTheFirst) {
+  Open(Spec(), Options(DType::kBF16));
+  ASSERT_TRUE(created_.ok()) << created_.status();
+  const TokenIds sequence = Sequence(100, 4);
+  const std::vector<float> whole = InSteps(sequence, {5, 6}, 100);
+  model_->CopyPages({{5, 20}, {6, 21}});
+  const std::vector<float> again = Step({{&sequence, {20, 21}, 99, 1}});
+  EXPECT_EQ(std::memcmp(again.data(), &whole[99 * model_->vocabulary_size()], again.size() * 4), 0);
+}
+
+TEST_F(CudaTransformerTest, MemoryIsAccountedFor) {
+  Open(Spec(), Options(DType::kBF16));
+  ASSERT_TRUE(created_.ok()) << created_.status();
+  const MemoryUse use = model_->memory();
+  EXPECT_EQ(use.cache, 33 * model_->geometry().BytesPerPage());  // one is spare
+  EXPECT_GT(use.weights, 0);
+  EXPECT_GT(use.workspace, 0);
+}
+
+TEST_F(CudaTransformerTest, WhatItCannotDoIsSaid) {
+  TinyLlamaSpec spec = Spec();
+  spec.head_dim = 16;
+  Open(spec, Options(DType::kBF16));
+  EXPECT_EQ(created_.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::StrContains(created_.status().message(), "this model has 16 and 3"))
+      << created_.status();
+  Open(Spec(), Options(DType::kQ8_0));
+  EXPECT_TRUE(absl::StrContains(created_.status().message(), "not q8_0")) << created_.status();
+  CudaTransformerOptions vast = Options(DType::kBF16);
+  vast.cache_pages = int64_t{1} << 30;
+  Open(Spec(), vast);
+  EXPECT_EQ(created_.status().code(), absl::StatusCode::kResourceExhausted) << created_.status();
+}
+
+}  // namespace
+}  // namespace sieve
