@@ -19,7 +19,7 @@
 #include "absl/flags/parse.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
-#include "server/async_log.h"
+#include "server/log/async_log.h"
 #include "server/metrics.h"
 #include "server/observer_list.h"
 #include "server/request_log.h"

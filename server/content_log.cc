@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/log_fields.h"
+#include "server/log/log_fields.h"
 
 namespace sieve {
 

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "absl/strings/string_view.h"
-#include "server/log_format.h"
+#include "server/log/log_format.h"
 #include "spdlog/logger.h"
 
 namespace sieve {

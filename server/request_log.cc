@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "server/log_fields.h"
+#include "server/log/log_fields.h"
 #include "server/refusal.h"
 
 namespace sieve {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "server/engine.h"
-#include "server/log_format.h"
+#include "server/log/log_format.h"
 #include "server/refused_request.h"
 #include "spdlog/logger.h"
 

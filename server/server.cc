@@ -10,7 +10,7 @@
 #include "absl/time/clock.h"
 #include "server/api_keys.h"
 #include "server/credentials.h"
-#include "server/logging.h"
+#include "server/log/logging.h"
 #include "server/process_collector.h"
 #include "spdlog/spdlog.h"
 

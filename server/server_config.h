@@ -12,7 +12,7 @@
 #include "server/caller.h"
 #include "server/limits.h"
 #include "server/listen_address.h"
-#include "server/log_format.h"
+#include "server/log/log_format.h"
 #include "server/tls_files.h"
 
 namespace sieve {

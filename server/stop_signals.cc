@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "server/logging.h"
+#include "server/log/logging.h"
 #include "spdlog/spdlog.h"
 
 namespace sieve {

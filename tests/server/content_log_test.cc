@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
-#include "server/async_log.h"
+#include "server/log/async_log.h"
 #include "tests/server/log_capture.h"
 
 namespace sieve {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/async_log.h"
+#include "server/log/async_log.h"
 #include "server/refusal.h"
 #include "tests/server/log_capture.h"
 

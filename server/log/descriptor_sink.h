@@ -1,5 +1,5 @@
-#ifndef SIEVE_SERVER_DESCRIPTOR_SINK_H_
-#define SIEVE_SERVER_DESCRIPTOR_SINK_H_
+#ifndef SIEVE_SERVER_LOG_DESCRIPTOR_SINK_H_
+#define SIEVE_SERVER_LOG_DESCRIPTOR_SINK_H_
 
 #include <atomic>
 #include <cstdint>
@@ -29,4 +29,4 @@ class DescriptorSink : public spdlog::sinks::base_sink<std::mutex> {
 
 }  // namespace sieve
 
-#endif  // SIEVE_SERVER_DESCRIPTOR_SINK_H_
+#endif  // SIEVE_SERVER_LOG_DESCRIPTOR_SINK_H_

@@ -1,11 +1,11 @@
-#ifndef SIEVE_SERVER_LOG_FIELDS_H_
-#define SIEVE_SERVER_LOG_FIELDS_H_
+#ifndef SIEVE_SERVER_LOG_LOG_FIELDS_H_
+#define SIEVE_SERVER_LOG_LOG_FIELDS_H_
 
 #include <cstdint>
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "server/log_format.h"
+#include "server/log/log_format.h"
 
 namespace sieve {
 
@@ -31,4 +31,4 @@ class LogFields {
 
 }  // namespace sieve
 
-#endif  // SIEVE_SERVER_LOG_FIELDS_H_
+#endif  // SIEVE_SERVER_LOG_LOG_FIELDS_H_

@@ -1,4 +1,4 @@
-#include "server/descriptor_sink.h"
+#include "server/log/descriptor_sink.h"
 
 #include <unistd.h>
 

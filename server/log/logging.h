@@ -1,5 +1,5 @@
-#ifndef SIEVE_SERVER_LOGGING_H_
-#define SIEVE_SERVER_LOGGING_H_
+#ifndef SIEVE_SERVER_LOG_LOGGING_H_
+#define SIEVE_SERVER_LOG_LOGGING_H_
 
 #include <cstdint>
 #include <memory>
@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/log_format.h"
+#include "server/log/log_format.h"
 #include "spdlog/logger.h"
 
 namespace sieve {
@@ -31,4 +31,4 @@ void FlushLog(absl::Duration timeout);
 
 }  // namespace sieve
 
-#endif  // SIEVE_SERVER_LOGGING_H_
+#endif  // SIEVE_SERVER_LOG_LOGGING_H_

@@ -1,5 +1,5 @@
-#ifndef SIEVE_SERVER_LOG_FORMAT_H_
-#define SIEVE_SERVER_LOG_FORMAT_H_
+#ifndef SIEVE_SERVER_LOG_LOG_FORMAT_H_
+#define SIEVE_SERVER_LOG_LOG_FORMAT_H_
 
 #include <memory>
 
@@ -19,4 +19,4 @@ std::unique_ptr<spdlog::formatter> MakeLogFormatter(LogFormat format);
 
 }  // namespace sieve
 
-#endif  // SIEVE_SERVER_LOG_FORMAT_H_
+#endif  // SIEVE_SERVER_LOG_LOG_FORMAT_H_

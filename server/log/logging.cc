@@ -1,12 +1,12 @@
-#include "server/logging.h"
+#include "server/log/logging.h"
 
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpc/support/log.h"
-#include "server/async_log.h"
-#include "server/descriptor_sink.h"
+#include "server/log/async_log.h"
+#include "server/log/descriptor_sink.h"
 #include "spdlog/spdlog.h"
 
 namespace sieve {

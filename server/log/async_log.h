@@ -1,11 +1,11 @@
-#ifndef SIEVE_SERVER_ASYNC_LOG_H_
-#define SIEVE_SERVER_ASYNC_LOG_H_
+#ifndef SIEVE_SERVER_LOG_ASYNC_LOG_H_
+#define SIEVE_SERVER_LOG_ASYNC_LOG_H_
 
 #include <cstdint>
 #include <memory>
 
 #include "absl/time/time.h"
-#include "server/log_format.h"
+#include "server/log/log_format.h"
 #include "spdlog/common.h"
 #include "spdlog/logger.h"
 
@@ -46,4 +46,4 @@ class AsyncLog {
 
 }  // namespace sieve
 
-#endif  // SIEVE_SERVER_ASYNC_LOG_H_
+#endif  // SIEVE_SERVER_LOG_ASYNC_LOG_H_

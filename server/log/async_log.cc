@@ -1,4 +1,4 @@
-#include "server/async_log.h"
+#include "server/log/async_log.h"
 
 #include <condition_variable>
 #include <csignal>

@@ -1,4 +1,4 @@
-#include "server/log_format.h"
+#include "server/log/log_format.h"
 
 #include <chrono>
 #include <nlohmann/json.hpp>
