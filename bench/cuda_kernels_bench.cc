@@ -13,10 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/paged_attention.h"
-#include "kernels/cuda/rope.h"
 
 namespace sieve::cuda {
 namespace {

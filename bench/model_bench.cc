@@ -12,8 +12,10 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "model/cache/geometry.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/random_checkpoint.h"
+#include "model/open_transformer.h"
 #include "model/transformer.h"
 
 ABSL_FLAG(std::string, model, "", "checkpoint: a .gguf file or a Hugging Face folder");
@@ -26,10 +28,14 @@ ABSL_FLAG(int, generated_tokens, 128, "of each stream; 0: leave it out");
 ABSL_FLAG(std::vector<std::string>, streams, (std::vector<std::string>{"1", "8"}),
           "numbers of streams that decode together");
 ABSL_FLAG(int, context_tokens, 0, "prompt of each stream before decoding is timed");
-ABSL_FLAG(std::string, cache_type, "f16", "f16, f32 or bf16");
+ABSL_FLAG(std::string, device, "cpu", "cpu or cuda");
+ABSL_FLAG(std::string, cache_type, "f16",
+          "f16, f32 or bf16; on CUDA of weights and activations too");
 
 namespace sieve {
 namespace {
+
+constexpr int64_t kChunkTokens = 64;  // of each stream's prompt
 
 double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -82,9 +88,13 @@ void Check(const absl::Status& status) {
 
 nlohmann::json Measure(const Transformer& model, const std::string& name,
                        const std::vector<double>& tokens_a_second) {
-  return {{"engine", "sieve"},         {"model", model.config().name},
-          {"measurement", name},       {"unit", "tokens/s"},
-          {"values", tokens_a_second}, {"cache_type", InfoOf(model.geometry().dtype).name}};
+  return {{"engine", "sieve"},
+          {"model", model.config().name},
+          {"device", model.memory().device},
+          {"measurement", name},
+          {"unit", "tokens/s"},
+          {"values", tokens_a_second},
+          {"cache_type", InfoOf(model.geometry().dtype).name}};
 }
 
 void BenchPrompt(Transformer* model, int64_t tokens, int repetitions) {
@@ -104,8 +114,8 @@ void BenchDecode(Transformer* model, int64_t streams, int64_t context, int64_t t
   std::vector<double> rates;
   Driver driver(model, streams, context + tokens);
   for (int r = -1; r < repetitions; ++r) {
-    for (int64_t p = 0; p < context; p += 64) {
-      Check(driver.Step(streams, p, std::min<int64_t>(64, context - p)));
+    for (int64_t p = 0; p < context; p += kChunkTokens) {
+      Check(driver.Step(streams, p, std::min(kChunkTokens, context - p)));
     }
     const double start = Seconds();
     const int64_t steps = r < 0 ? 8 : tokens;  // the first round warms up
@@ -139,14 +149,23 @@ int Main() {
   const int64_t generated = absl::GetFlag(FLAGS_generated_tokens);
   const int64_t prompt = absl::GetFlag(FLAGS_prompt_tokens);
   const std::string type = absl::GetFlag(FLAGS_cache_type);
-  auto model = Transformer::Create(
-      (*checkpoint)->config(), (*checkpoint)->weights(),
-      {.num_threads = absl::GetFlag(FLAGS_threads),
-       .cache_pages = std::max(most_streams * ((context + generated) / kPageTokens + 1),
-                               prompt / kPageTokens + 1),
-       .cache_dtype = type == "f32"    ? DType::kF32
-                      : type == "bf16" ? DType::kBF16
-                                       : DType::kF16});
+  const ModelConfig& config = (*checkpoint)->config();
+  const DType dtype = type == "f32" ? DType::kF32 : type == "bf16" ? DType::kBF16 : DType::kF16;
+  const CacheGeometry geometry = {.num_layers = config.num_layers,
+                                  .num_kv_heads = config.num_kv_heads,
+                                  .head_dim = config.head_dim,
+                                  .dtype = dtype};
+  const int64_t pages =
+      std::max(most_streams * ((context + generated) / kPageTokens + 1), prompt / kPageTokens + 1);
+  auto model = OpenTransformer(
+      config, (*checkpoint)->weights(),
+      {.device = absl::GetFlag(FLAGS_device) == "cuda" ? Device::kCuda : Device::kCpu,
+       .num_threads = absl::GetFlag(FLAGS_threads),
+       .dtype = dtype,
+       .cache_bytes = pages * geometry.BytesPerPage(),
+       .max_step_tokens = std::max(prompt, most_streams * kChunkTokens),
+       .max_sequences = most_streams,
+       .max_context_tokens = std::max(prompt, context + generated + kPageTokens)});
   Check(model.status());
   const int repetitions = absl::GetFlag(FLAGS_repetitions);
   if (prompt > 0) BenchPrompt(model->get(), prompt, repetitions);

@@ -21,9 +21,10 @@ struct TransformerOptions {
 
 // Bytes in use by purpose.
 struct MemoryUse {
-  int64_t weights = 0;    // views into mapped files
-  int64_t cache = 0;      // pages, reserved
-  int64_t workspace = 0;  // activations, grown to the largest step so far
+  const char* device = "host";  // whose memory it is: "host" or "cuda:0"
+  int64_t weights = 0;          // views into mapped files
+  int64_t cache = 0;            // pages, reserved
+  int64_t workspace = 0;        // activations, grown to the largest step so far
 };
 
 // A Llama on the CPU with its paged cache. Weights stay in the types that the checkpoint stores

@@ -72,8 +72,13 @@ ABSL_FLAG(int32_t, threads, 0, "Threads that compute; 0: one a core.");
 ABSL_FLAG(int32_t, compute_nice, sieve::ServerConfig().compute_nice,
           "Added to the nice value of the threads that compute, so that calls are answered while "
           "they do; 0 to 19.");
-ABSL_FLAG(int64_t, kv_cache_mb, 1024, "MiB for the key/value cache.");
-ABSL_FLAG(std::string, kv_type, "f16", "Type of keys and values in the cache: f32, f16 or bf16.");
+ABSL_FLAG(std::string, device, "auto",
+          "What computes: cpu, cuda, or auto: a CUDA device where there is one that can.");
+ABSL_FLAG(int64_t, kv_cache_mb, 0,
+          "MiB for the key/value cache; 0: 1024 on the CPU, on CUDA most of what is free.");
+ABSL_FLAG(std::string, kv_type, "",
+          "Type of keys and values in the cache, on CUDA also of weights and activations: f32, f16 "
+          "or bf16; empty: f16 on the CPU, bf16 on CUDA.");
 ABSL_FLAG(int64_t, max_step_tokens, 512, "Most tokens in one engine step.");
 ABSL_FLAG(int32_t, max_running, sieve::Limits().max_running_sequences,
           "Most samples that decode together.");
@@ -184,8 +189,18 @@ absl::StatusOr<ListenAddress> AddressFlag(absl::string_view name, const std::str
   return absl::InvalidArgumentError(absl::StrCat("--", name, ": ", status.message()));
 }
 
-absl::StatusOr<DType> CacheTypeFlag() {
+absl::StatusOr<Device> DeviceFlag() {
+  const std::string name = absl::GetFlag(FLAGS_device);
+  if (name == "auto") return Device::kAuto;
+  if (name == "cpu") return Device::kCpu;
+  if (name == "cuda") return Device::kCuda;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--device is \"", name, "\"; expected auto, cpu or cuda"));
+}
+
+absl::StatusOr<std::optional<DType>> CacheTypeFlag() {
   const std::string name = absl::GetFlag(FLAGS_kv_type);
+  if (name.empty()) return std::nullopt;
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     if (name == InfoOf(dtype).name) return dtype;
   }
@@ -213,7 +228,7 @@ absl::Status ReadModelFlags(ModelHostConfig* model) {
   if (absl::Status status = ReadCheckpointFlags(model); !status.ok()) return status;
   for (const absl::Status& status :
        {CheckFlag("threads", absl::GetFlag(FLAGS_threads), 0, 1024),
-        CheckFlag("kv_cache_mb", absl::GetFlag(FLAGS_kv_cache_mb), 1, kMany),
+        CheckFlag("kv_cache_mb", absl::GetFlag(FLAGS_kv_cache_mb), 0, kMany),
         CheckFlag("max_step_tokens", absl::GetFlag(FLAGS_max_step_tokens), 1, kMany),
         CheckFlag("max_context", absl::GetFlag(FLAGS_max_context), 0, kMany)}) {
     if (!status.ok()) return status;
@@ -223,9 +238,12 @@ absl::Status ReadModelFlags(ModelHostConfig* model) {
   model->cache_bytes = absl::GetFlag(FLAGS_kv_cache_mb) << 20;
   model->max_step_tokens = absl::GetFlag(FLAGS_max_step_tokens);
   model->context_length = absl::GetFlag(FLAGS_max_context);
-  const absl::StatusOr<DType> cache_dtype = CacheTypeFlag();
-  if (!cache_dtype.ok()) return cache_dtype.status();
-  model->cache_dtype = *cache_dtype;
+  const absl::StatusOr<Device> device = DeviceFlag();
+  if (!device.ok()) return device.status();
+  model->device = *device;
+  const absl::StatusOr<std::optional<DType>> dtype = CacheTypeFlag();
+  if (!dtype.ok()) return dtype.status();
+  model->dtype = *dtype;
   return absl::OkStatus();
 }
 

@@ -1,13 +1,13 @@
 #include "server/model_host.h"
 
 #include <algorithm>
-#include <limits>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/model_root.h"
 #include "model/checkpoint/random_checkpoint.h"
+#include "model/open_transformer.h"
 #include "spdlog/spdlog.h"
 
 namespace sieve {
@@ -21,30 +21,18 @@ absl::StatusOr<int64_t> ContextLength(int64_t wanted, const ModelConfig& model) 
   return wanted > 0 ? wanted : model.context_length;
 }
 
-absl::StatusOr<TransformerOptions> OptionsFor(const ModelHostConfig& config,
-                                              const ModelConfig& model) {
-  TransformerOptions options;
-  options.num_threads = config.num_threads;
-  options.cache_dtype = config.cache_dtype;
-  const CacheGeometry geometry{.num_layers = model.num_layers,
-                               .num_kv_heads = model.num_kv_heads,
-                               .head_dim = model.head_dim,
-                               .dtype = options.cache_dtype,
-                               .summary_bytes = options.summary_bytes};
-  // Page ids are 32 bits wide.
-  options.cache_pages = std::min<int64_t>(config.cache_bytes / geometry.BytesPerPage(),
-                                          std::numeric_limits<int32_t>::max());
-  if (options.cache_pages < 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a cache of ", config.cache_bytes, " bytes holds no page of this model, which is ",
-        geometry.BytesPerPage(), " bytes for ", kPageTokens, " tokens"));
-  }
-  return options;
+RunOptions OptionsFor(const ModelHostConfig& config, int64_t context) {
+  return {.device = config.device,
+          .num_threads = config.num_threads,
+          .dtype = config.dtype,
+          .cache_bytes = config.cache_bytes,
+          .max_step_tokens = config.max_step_tokens,
+          .max_sequences = config.limits.max_running_sequences,
+          .max_context_tokens = context};
 }
 
 // What is left to context and cache is filled in.
-Limits LimitsFor(const ModelHostConfig& config, int64_t context, const TransformerOptions& options,
-                 const CacheGeometry& geometry) {
+Limits LimitsFor(const ModelHostConfig& config, int64_t context, const Transformer& model) {
   Limits limits = config.limits;
   limits.max_context_tokens = static_cast<int32_t>(context);
   const int32_t longest_prompt = limits.max_context_tokens - 1;  // one token to generate
@@ -55,7 +43,7 @@ Limits LimitsFor(const ModelHostConfig& config, int64_t context, const Transform
     limits.max_queued_prompt_tokens =
         int64_t{limits.max_queued_requests} * limits.max_prompt_tokens;
   }
-  const int64_t cache_bytes = options.cache_pages * geometry.BytesPerPage();
+  const int64_t cache_bytes = model.num_pages() * model.geometry().BytesPerPage();
   if (limits.max_request_cache_bytes == 0 || limits.max_request_cache_bytes > cache_bytes) {
     limits.max_request_cache_bytes = cache_bytes;
   }
@@ -111,8 +99,6 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
 
   const absl::StatusOr<int64_t> context = ContextLength(config.context_length, model);
   if (!context.ok()) return context.status();
-  const absl::StatusOr<TransformerOptions> options = OptionsFor(config, model);
-  if (!options.ok()) return options.status();
 
   host->startup_.checkpoint = timer.Next();
 
@@ -131,14 +117,14 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
   host->startup_.tokenizer = timer.Next();
 
   absl::StatusOr<std::unique_ptr<Transformer>> transformer =
-      Transformer::Create(model, host->checkpoint_->weights(), *options);
+      OpenTransformer(model, host->checkpoint_->weights(), OptionsFor(config, *context));
   if (!transformer.ok()) return transformer.status();
   host->transformer_ = *std::move(transformer);
 
   host->info_ = DescribeModel(model, host->checkpoint_->weights(), host->transformer_->geometry(),
                               *host->tokenizer_);
   if (host->chat_format_) host->info_.chat_format = std::string(host->chat_format_->name());
-  host->info_.limits = LimitsFor(config, *context, *options, host->transformer_->geometry());
+  host->info_.limits = LimitsFor(config, *context, *host->transformer_);
 
   host->engine_ = Engine::Create(EngineConfigFor(config, host->info_), host->transformer_.get(),
                                  host->tokenizer_.get(), observer);

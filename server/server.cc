@@ -135,6 +135,7 @@ MetricsSnapshot Server::Snapshot() const {
   const MemoryUse memory = host_->memory();
   MetricsSnapshot now;
   now.engine = host_->engine().stats();
+  now.memory_device = memory.device;
   now.weight_bytes = memory.weights;
   now.cache_bytes = memory.cache;
   now.workspace_bytes = memory.workspace;

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "kernels/dtype.h"
+#include "model/open_transformer.h"
 #include "server/caller.h"
 #include "server/limits.h"
 #include "server/listen_address.h"
@@ -19,12 +20,13 @@ namespace sieve {
 
 // How the model is held and run.
 struct ModelHostConfig {
-  std::string path;               // of the checkpoint: a .gguf file or a folder
-  bool random_weights = false;    // path is that of a config.json: see OpenRandomCheckpoint
-  std::string root;               // folder that holds all of it; empty: anywhere
-  int num_threads = 0;            // 0: one a core
-  int64_t cache_bytes = 1 << 30;  // for the pages of the key/value cache
-  DType cache_dtype = DType::kF16;
+  std::string path;             // of the checkpoint: a .gguf file or a folder
+  bool random_weights = false;  // path is that of a config.json: see OpenRandomCheckpoint
+  std::string root;             // folder that holds all of it; empty: anywhere
+  Device device = Device::kAuto;
+  int num_threads = 0;         // 0: one a core
+  int64_t cache_bytes = 0;     // for the pages of the key/value cache; 0: see RunOptions
+  std::optional<DType> dtype;  // see RunOptions
   int64_t max_step_tokens = 512;
   int64_t context_length = 0;  // tokens, at most the model's; 0: the model's
   Limits limits;               // max_context_tokens is set from the context length

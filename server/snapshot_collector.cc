@@ -118,13 +118,13 @@ void AddTotals(const MetricsSnapshot& now, Families* out) {
 }
 
 void AddMemory(const MetricsSnapshot& now, Families* out) {
-  const auto of = [](const char* purpose, double bytes) {
-    return MetricSample{{{"device", "host"}, {"purpose", purpose}}, bytes};
+  const auto of = [&now](const char* purpose, double bytes) {
+    return MetricSample{{{"device", now.memory_device}, {"purpose", purpose}}, bytes};
   };
   AddGauge(
       "sieve_memory_bytes",
-      "Memory by device and purpose: weights (mapped from files), kv (the whole cache, reserved "
-      "at the start), workspace (activations).",
+      "Memory by device and purpose: weights (on the host mapped from files), kv (the whole cache, "
+      "reserved at the start), workspace (activations).",
       {of("weights", now.weight_bytes), of("kv", now.cache_bytes),
        of("workspace", now.workspace_bytes)},
       out);

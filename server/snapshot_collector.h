@@ -15,6 +15,7 @@ namespace sieve {
 // What is read anew at every scrape.
 struct MetricsSnapshot {
   EngineStats engine;
+  std::string memory_device = "host";
   int64_t weight_bytes = 0;
   int64_t cache_bytes = 0;
   int64_t workspace_bytes = 0;

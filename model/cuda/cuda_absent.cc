@@ -10,6 +10,8 @@ absl::Status CudaAvailable() {
       "this program was built without CUDA: build it where a CUDA toolkit is (CUDA_HOME)");
 }
 
+absl::Status CudaSupports(const ModelConfig&) { return CudaAvailable(); }
+
 absl::StatusOr<std::unique_ptr<Transformer>> CreateCudaTransformer(const ModelConfig&,
                                                                    const LlamaWeights&,
                                                                    const CudaTransformerOptions&) {

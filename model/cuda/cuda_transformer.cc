@@ -20,6 +20,12 @@
 namespace sieve {
 namespace {
 
+constexpr int kDevice = 0;  // CUDA_VISIBLE_DEVICES chooses
+
+// Of the memory that is free when all else is allocated; the rest is for graphs and for others.
+constexpr double kCacheShare = 0.9;
+constexpr double kMostPages = 1 << 30;  // ids are 32 bits wide
+
 // A graph serves all batches that are not larger: few enough to be captured quickly, close enough
 // to waste little.
 int64_t Bucket(int64_t sequences) {
@@ -43,11 +49,12 @@ class CudaTransformer : public Transformer {
   ~CudaTransformer() override;
 
   int64_t vocabulary_size() const override { return config_.vocabulary_size; }
-  int64_t num_pages() const override { return options_.cache_pages; }
+  int64_t num_pages() const override { return cache_pages_; }
   const ModelConfig& config() const override { return config_; }
   const CacheGeometry& geometry() const override { return geometry_; }
   MemoryUse memory() const override {
-    return {.weights = weights_.bytes(),
+    return {.device = "cuda:0",
+            .weights = weights_.bytes(),
             .cache = cache_memory_.bytes(),
             .workspace = pass_->workspace_bytes() + input_->device_bytes()};
   }
@@ -70,6 +77,7 @@ class CudaTransformer : public Transformer {
   CudaWeights weights_;
   CudaMemory cache_memory_, host_logits_;
   CudaCache cache_;
+  int64_t cache_pages_ = 0;
   std::unique_ptr<StepInput> input_;
   std::unique_ptr<ForwardPass> pass_;
   std::map<std::pair<int64_t, int64_t>, cudaGraphExec_t> graphs_;  // by tokens and splits
@@ -77,40 +85,49 @@ class CudaTransformer : public Transformer {
 };
 
 absl::Status CudaTransformer::Init(const LlamaWeights& weights) {
-  SIEVE_RETURN_IF_CUDA(cudaSetDevice(options_.device),
-                       absl::StrCat("using CUDA device ", options_.device));
+  SIEVE_RETURN_IF_CUDA(cudaSetDevice(kDevice), "using the CUDA device");
   SIEVE_RETURN_IF_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
                        "creating a stream");
   absl::StatusOr<CudaWeights> uploaded = CudaWeights::Upload(config_, weights, options_.dtype);
   if (!uploaded.ok()) return uploaded.status();
   weights_ = *std::move(uploaded);
-  if (absl::Status status = MakeCache(); !status.ok()) return status;
 
-  const int64_t pages = (options_.max_context_tokens + kPageTokens - 1) / kPageTokens;
   const StepLimits limits = {options_.max_step_tokens, options_.max_sequences,
-                             std::min(pages, options_.cache_pages)};
+                             (options_.max_context_tokens + kPageTokens - 1) / kPageTokens};
   absl::StatusOr<StepInput> input =
       StepInput::Create(limits, cuda::PrefillTileTokens(config_.num_heads / config_.num_kv_heads));
   if (!input.ok()) return input.status();
   input_ = std::make_unique<StepInput>(*std::move(input));
   absl::StatusOr<ForwardPass> pass =
-      ForwardPass::Create(config_, &weights_, cache_, options_.dtype, limits);
+      ForwardPass::Create(config_, &weights_, options_.dtype, limits);
   if (!pass.ok()) return pass.status();
   pass_ = std::make_unique<ForwardPass>(*std::move(pass));
   absl::StatusOr<CudaMemory> logits = CudaMemory::PinnedHost(
       options_.max_sequences * config_.vocabulary_size * sizeof(float), "a step's logits");
   if (!logits.ok()) return logits.status();
   host_logits_ = *std::move(logits);
-  return absl::OkStatus();
+  return MakeCache();
 }
 
+// Last: it may take what is left.
 absl::Status CudaTransformer::MakeCache() {
   geometry_ = {.num_layers = config_.num_layers,
                .num_kv_heads = config_.num_kv_heads,
                .head_dim = config_.head_dim,
                .dtype = options_.dtype};
+  cache_pages_ = options_.cache_pages;
+  if (cache_pages_ == 0) {
+    size_t free = 0, total = 0;
+    SIEVE_RETURN_IF_CUDA(cudaMemGetInfo(&free, &total), "asking for the free memory");
+    const double pages = kCacheShare * static_cast<double>(free) / geometry_.BytesPerPage();
+    cache_pages_ = static_cast<int64_t>(std::min<double>(pages, kMostPages)) - 1;
+    if (cache_pages_ < 1) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          free, " bytes of device memory are left for the cache, which is too little"));
+    }
+  }
   // One page more: where the tokens that fill up a graph's batch live.
-  const int64_t pages = options_.cache_pages + 1;
+  const int64_t pages = cache_pages_ + 1;
   absl::StatusOr<CudaMemory> memory =
       CudaMemory::Device(pages * geometry_.BytesPerPage(), "the key/value cache");
   if (!memory.ok()) return memory.status();
@@ -118,6 +135,7 @@ absl::Status CudaTransformer::MakeCache() {
   cache_.base = cache_memory_.data();
   cache_.page_bytes = geometry_.BytesPerPage() / config_.num_layers;
   cache_.layer_bytes = pages * cache_.page_bytes;
+  pass_->UseCache(cache_);
   SIEVE_RETURN_IF_CUDA(cudaMemset(cache_.base, 0, cache_memory_.bytes()), "clearing the cache");
   return absl::OkStatus();
 }
@@ -144,13 +162,14 @@ absl::Status CudaTransformer::Forward(const Batch& batch, absl::Span<float> logi
   if (!status.ok()) return status;
   if (batch.tokens.empty()) return absl::OkStatus();
   // The engine's thread may not be the one that made the model.
-  SIEVE_RETURN_IF_CUDA(cudaSetDevice(options_.device), "using the CUDA device");
+  SIEVE_RETURN_IF_CUDA(cudaSetDevice(kDevice), "using the CUDA device");
   const int64_t sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
-  const bool decodes = batch.tokens.size() == sequences && batch.logit_rows.size() == sequences;
+  const bool decodes = batch.tokens.size() + 1 == batch.offsets.size() &&
+                       batch.logit_rows.size() == batch.tokens.size();
   const int64_t bucket =
       decodes ? std::min({Bucket(sequences), options_.max_sequences, options_.max_step_tokens}) : 0;
   absl::StatusOr<StepShape> shape =
-      input_->Upload(batch, bucket, static_cast<int32_t>(options_.cache_pages), stream_);
+      input_->Upload(batch, bucket, static_cast<int32_t>(cache_pages_), stream_);
   if (!shape.ok()) return shape.status();
   if (shape->logit_rows > options_.max_sequences) {
     return absl::InvalidArgumentError(absl::StrCat("a step with ", shape->logit_rows,
@@ -206,7 +225,18 @@ absl::StatusOr<std::unique_ptr<Transformer>> CudaTransformer::Create(
   return model;
 }
 
-absl::Status CheckSupported(const ModelConfig& config, const CudaTransformerOptions& options) {
+}  // namespace
+
+absl::Status CudaAvailable() {
+  int devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  if (error == cudaSuccess && devices > 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("no CUDA device can be used: ",
+                   error == cudaSuccess ? "there is none" : cudaGetErrorString(error)));
+}
+
+absl::Status CudaSupports(const ModelConfig& config) {
   const int64_t group = config.num_heads / config.num_kv_heads;
   if (!cuda::AttentionSupports(config.head_dim, group)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -219,29 +249,18 @@ absl::Status CheckSupported(const ModelConfig& config, const CudaTransformerOpti
         absl::StrCat("on CUDA, hidden and intermediate size are multiples of 8, not ",
                      config.hidden_size, " and ", config.intermediate_size));
   }
-  if (options.dtype != DType::kF32 && options.dtype != DType::kF16 &&
-      options.dtype != DType::kBF16) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "on CUDA, a model computes in f32, f16 or bf16, not ", InfoOf(options.dtype).name));
-  }
   return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::Status CudaAvailable() {
-  int devices = 0;
-  const cudaError_t error = cudaGetDeviceCount(&devices);
-  if (error == cudaSuccess && devices > 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("no CUDA device can be used: ",
-                   error == cudaSuccess ? "there is none" : cudaGetErrorString(error)));
 }
 
 absl::StatusOr<std::unique_ptr<Transformer>> CreateCudaTransformer(
     const ModelConfig& config, const LlamaWeights& weights, const CudaTransformerOptions& options) {
   if (absl::Status status = CudaAvailable(); !status.ok()) return status;
-  if (absl::Status status = CheckSupported(config, options); !status.ok()) return status;
+  if (absl::Status status = CudaSupports(config); !status.ok()) return status;
+  if (options.dtype != DType::kF32 && options.dtype != DType::kF16 &&
+      options.dtype != DType::kBF16) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "on CUDA, a model computes in f32, f16 or bf16, not ", InfoOf(options.dtype).name));
+  }
   return CudaTransformer::Create(config, weights, options);
 }
 

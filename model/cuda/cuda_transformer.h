@@ -13,10 +13,9 @@
 namespace sieve {
 
 struct CudaTransformerOptions {
-  int device = 0;
-  DType dtype =
-      DType::kBF16;         // of weights, activations and cache: kF32 (for checking), kF16 or kBF16
-  int64_t cache_pages = 0;  // at least 1
+  // Of weights, activations and cache: kF32 (for checking), kF16 or kBF16.
+  DType dtype = DType::kBF16;
+  int64_t cache_pages = 0;  // 0: as many as most of the memory that is left holds
   int64_t max_step_tokens = 0;
   int64_t max_sequences = 0;       // of a step
   int64_t max_context_tokens = 0;  // of a sequence
@@ -25,9 +24,13 @@ struct CudaTransformerOptions {
 // Why there is no device to compute on (none, a driver too old, built without CUDA), or OK.
 absl::Status CudaAvailable();
 
-// A Llama on one CUDA device. The weights are copied; they may go when this returns. Steps that
-// only decode are replayed as CUDA graphs. FAILED_PRECONDITION without a device, INVALID_ARGUMENT
-// for what the kernels do not support (named), RESOURCE_EXHAUSTED when device memory runs out.
+// INVALID_ARGUMENT, naming it, for what the kernels do not support.
+absl::Status CudaSupports(const ModelConfig& config);
+
+// A Llama on the first CUDA device that is visible. The weights are copied; they may go when this
+// returns. Steps that only decode are replayed as CUDA graphs. FAILED_PRECONDITION without a
+// device, INVALID_ARGUMENT for what the kernels do not support (named), RESOURCE_EXHAUSTED when
+// device memory runs out.
 absl::StatusOr<std::unique_ptr<Transformer>> CreateCudaTransformer(
     const ModelConfig& config, const LlamaWeights& weights, const CudaTransformerOptions& options);
 

@@ -49,12 +49,11 @@ ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base
 }
 
 absl::StatusOr<ForwardPass> ForwardPass::Create(const ModelConfig& config,
-                                                const CudaWeights* weights, const CudaCache& cache,
-                                                DType dtype, const StepLimits& limits) {
+                                                const CudaWeights* weights, DType dtype,
+                                                const StepLimits& limits) {
   ForwardPass pass;
   pass.config_ = config;
   pass.weights_ = weights;
-  pass.cache_ = cache;
   pass.dtype_ = dtype;
   int64_t bytes = 0;
   pass.Carve(limits, nullptr, &bytes);

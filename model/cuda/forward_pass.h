@@ -26,8 +26,9 @@ struct CudaCache {
 class ForwardPass {
  public:
   static absl::StatusOr<ForwardPass> Create(const ModelConfig& config, const CudaWeights* weights,
-                                            const CudaCache& cache, DType dtype,
-                                            const StepLimits& limits);
+                                            DType dtype, const StepLimits& limits);
+  // Before the first Launch.
+  void UseCache(const CudaCache& cache) { cache_ = cache; }
 
   // Writes logits() [shape.logit_rows, vocabulary]. Allocates nothing and waits for nothing.
   cudaError_t Launch(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,

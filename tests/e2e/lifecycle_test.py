@@ -88,7 +88,7 @@ def test_a_cut_gguf(model_file, tmp_path):
             assert f"cut-{cut}.gguf" in output, f"cut at {cut}"
 
 
-@pytest.mark.parametrize("flag", ["--kv_cache_mb=0", "--kv_cache_mb=-5", "--max_step_tokens=0",
+@pytest.mark.parametrize("flag", ["--device=tpu", "--kv_cache_mb=-5", "--max_step_tokens=0",
                                   "--kv_type=f64", "--listen=nonsense", "--threads=-1",
                                   "--no_such_flag", "--max_connection_age=0", "--kv_cache_mb=many",
                                   "--listen=0.0.0.0:0"])

@@ -341,7 +341,8 @@ TEST_F(MainTest, BadFlags) {
   ExpectFails({"--model=x", "--nosuch=1"}, 2, "nosuch");
   ExpectFails({"--model=x", "--threads=many"}, 2, "threads");
   ExpectFails({"--model=x", "--threads=-1"}, 2, "--threads is -1");
-  ExpectFails({"--model=x", "--kv_cache_mb=0"}, 2, "--kv_cache_mb is 0");
+  ExpectFails({"--model=x", "--kv_cache_mb=-1"}, 2, "--kv_cache_mb is -1");
+  ExpectFails({"--model=x", "--device=tpu"}, 2, "expected auto, cpu or cuda");
   ExpectFails({"--model=x", "--kv_cache_mb=9223372036854775807"}, 2, "--kv_cache_mb is 9223");
   ExpectFails({"--model=x", "--kv_type=q4_0"}, 2, "expected f32, f16 or bf16");
   ExpectFails({"--model=x", "--listen=nowhere"}, 2, "--listen");
