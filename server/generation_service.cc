@@ -117,7 +117,8 @@ void GenerationService::StartLater(std::shared_ptr<Reactor> reactor, Admitted ad
       return ReadRequest(backend->validator, request, caller, arrival, deadline, &request_id);
     });
     if (read.ok()) LogPrompt(*backend, *read);
-    CountRefused(reactor->Start(std::move(read)), caller, request_id);
+    reactor->Start(std::move(read),
+                   [&](const absl::Status& status) { CountRefused(status, caller, request_id); });
   });
 }
 

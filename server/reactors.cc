@@ -70,17 +70,16 @@ std::shared_ptr<GenerateReactor> GenerateReactor::Create(CallParts parts) {
 GenerateReactor::GenerateReactor(CallParts parts)
     : parts_(std::move(parts)), reader_(parts_.engine, [this] { Advance(); }) {}
 
-absl::Status GenerateReactor::Start(absl::StatusOr<GenerationRequest> request) {
+void GenerateReactor::Start(absl::StatusOr<GenerationRequest> request, OnRefused on_refused) {
   absl::Status status = request.status();
   if (status.ok()) {
     context_ = {request->id, request->sampling.seed, parts_.tokenizer};
     status = reader_.Submit(*std::move(request));
   }
-  if (!status.ok()) {
-    std::lock_guard lock(mutex_);
-    FinishLocked(status);
-  }
-  return status;
+  if (status.ok()) return;
+  on_refused(status);
+  std::lock_guard lock(mutex_);
+  FinishLocked(status);
 }
 
 bool GenerateReactor::cancelled() {
@@ -161,7 +160,7 @@ std::shared_ptr<GenerateOnceReactor> GenerateOnceReactor::Create(CallParts parts
 GenerateOnceReactor::GenerateOnceReactor(CallParts parts, grpc::ByteBuffer* response)
     : parts_(std::move(parts)), response_(response), reader_(parts_.engine, [this] { Drain(); }) {}
 
-absl::Status GenerateOnceReactor::Start(absl::StatusOr<GenerationRequest> request) {
+void GenerateOnceReactor::Start(absl::StatusOr<GenerationRequest> request, OnRefused on_refused) {
   absl::Status status = request.status();
   if (status.ok()) {
     context_ = {request->id, request->sampling.seed, parts_.tokenizer};
@@ -171,11 +170,10 @@ absl::Status GenerateOnceReactor::Start(absl::StatusOr<GenerationRequest> reques
     }
     status = reader_.Submit(*std::move(request));
   }
-  if (!status.ok()) {
-    std::lock_guard lock(mutex_);
-    FinishLocked(status);
-  }
-  return status;
+  if (status.ok()) return;
+  on_refused(status);
+  std::lock_guard lock(mutex_);
+  FinishLocked(status);
 }
 
 bool GenerateOnceReactor::cancelled() {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -79,6 +80,8 @@ struct CallParts {
   const ContentLog* content_log = nullptr;  // null: off
 };
 
+using OnRefused = absl::FunctionRef<void(const absl::Status&)>;
+
 // Sends the events of one request as GenerateEvent messages, one write at a time. While the client
 // does not read, events stay in their queue, and the engine leaves the request out once that is
 // full.
@@ -87,9 +90,9 @@ class GenerateReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  public:
   static std::shared_ptr<GenerateReactor> Create(CallParts parts);
 
-  // Once: submits the request. When it could not be read, or is refused, the call ends with that
-  // status.
-  absl::Status Start(absl::StatusOr<GenerationRequest> request);
+  // Once: submits the request. When it could not be read, or is refused, `on_refused` is told why
+  // and then the call ends with that status: who has the answer finds it counted.
+  void Start(absl::StatusOr<GenerationRequest> request, OnRefused on_refused);
 
   // The call is over before it started.
   bool cancelled();
@@ -129,7 +132,7 @@ class GenerateOnceReactor : public grpc::ServerUnaryReactor, public StallWatch::
   static std::shared_ptr<GenerateOnceReactor> Create(CallParts parts, grpc::ByteBuffer* response);
 
   // As above.
-  absl::Status Start(absl::StatusOr<GenerationRequest> request);
+  void Start(absl::StatusOr<GenerationRequest> request, OnRefused on_refused);
   bool cancelled();
 
   void OnCancel() override;

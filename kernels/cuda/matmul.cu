@@ -3,6 +3,8 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/store_sum.cuh"
+#include "kernels/cuda/thin_matmul.cuh"
 
 namespace sieve::cuda {
 namespace {
@@ -77,15 +79,24 @@ __device__ __forceinline__ void MultiplyStage(
   }
 }
 
-__device__ __forceinline__ void StoreSum(const MatMulParams& p, int64_t token, int64_t row,
-                                         float sum) {
-  if (token >= p.num_tokens || row >= p.outputs) return;
-  if (p.bias != nullptr) sum += p.bias[row];
-  float* y = p.y + token * p.y_stride + row;
-  *y = p.accumulate ? *y + sum : sum;
+// Calls f(i, j, e, token, row) for the elements of sums that a lane holds.
+template <typename Tile, typename F>
+__device__ __forceinline__ void ForElements(int64_t first_token, int64_t first_row, F f) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < Tile::kWarpRows / 16; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::kWarpTokens / 8; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        f(i, j, e, first_token + 8 * j + lane % 4 * 2 + e % 2,
+          first_row + 16 * i + lane / 4 + e / 2 * 8);
+      }
+    }
+  }
 }
 
-template <typename Tile, typename T>
+template <typename Tile, typename T, bool kManyChains>
 __global__ void __launch_bounds__(Tile::kThreads) MatMulKernel(MatMulParams p) {
   extern __shared__ __align__(128) char shared_bytes[];
   T* const shared = reinterpret_cast<T*>(shared_bytes);
@@ -108,6 +119,14 @@ __global__ void __launch_bounds__(Tile::kThreads) MatMulKernel(MatMulParams p) {
   const int warp_row = warp % kWarpsInRows * Tile::kWarpRows;
   const int warp_token = warp / kWarpsInRows * Tile::kWarpTokens;
   float sums[Tile::kWarpRows / 16][Tile::kWarpTokens / 8][4] = {};
+  float total[Tile::kWarpRows / 16][Tile::kWarpTokens / 8][4];  // if there are many chains
+  if (kManyChains) {
+    ForElements<Tile>(first_token + warp_token, first_row + warp_row,
+                      [&](int i, int j, int e, int64_t token, int64_t row) {
+                        total[i][j][e] = BeginSum(p, token, row);
+                      });
+  }
+  constexpr int kStepsPerChain = static_cast<int>(kChainLength / Tile::kDepth);
   for (int step = 0; step < Tile::kStages - 1; ++step) load(step);
   for (int step = 0; step < steps; ++step) {
     WaitForCopies<Tile::kStages - 2>();
@@ -116,32 +135,38 @@ __global__ void __launch_bounds__(Tile::kThreads) MatMulKernel(MatMulParams p) {
     if (warp >= Tile::kWarps) continue;
     const T* stage = shared + step % Tile::kStages * Tile::kStageElements;
     MultiplyStage<Tile>(stage, stage + Tile::kRows * Tile::kDepth, warp_row, warp_token, sums);
-  }
-  if (warp >= Tile::kWarps) return;
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int i = 0; i < Tile::kWarpRows / 16; ++i) {
-#pragma unroll
-    for (int j = 0; j < Tile::kWarpTokens / 8; ++j) {
-      const int64_t row = first_row + warp_row + 16 * i + lane / 4;
-      const int64_t token = first_token + warp_token + 8 * j + lane % 4 * 2;
-      StoreSum(p, token, row, sums[i][j][0]);
-      StoreSum(p, token + 1, row, sums[i][j][1]);
-      StoreSum(p, token, row + 8, sums[i][j][2]);
-      StoreSum(p, token + 1, row + 8, sums[i][j][3]);
+    if (kManyChains && (step % kStepsPerChain == kStepsPerChain - 1 || step == steps - 1)) {
+      ForElements<Tile>(0, 0, [&](int i, int j, int e, int64_t, int64_t) {
+        total[i][j][e] += sums[i][j][e];
+        sums[i][j][e] = 0;
+      });
     }
   }
+  if (warp >= Tile::kWarps) return;
+  ForElements<Tile>(first_token + warp_token, first_row + warp_row,
+                    [&](int i, int j, int e, int64_t token, int64_t row) {
+                      StoreSum(
+                          p, token, row,
+                          kManyChains ? total[i][j][e] : BeginSum(p, token, row) + sums[i][j][e]);
+                    });
+}
+
+template <typename Tile, typename T, bool kManyChains>
+cudaError_t LaunchChains(const MatMulParams& p, cudaStream_t stream) {
+  static const cudaError_t allowed =
+      cudaFuncSetAttribute(MatMulKernel<Tile, T, kManyChains>,
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
+  if (allowed != cudaSuccess) return allowed;
+  const dim3 grid((p.outputs + Tile::kRows - 1) / Tile::kRows,
+                  (p.num_tokens + Tile::kTokens - 1) / Tile::kTokens);
+  MatMulKernel<Tile, T, kManyChains><<<grid, Tile::kThreads, Tile::kSharedBytes, stream>>>(p);
+  return cudaGetLastError();
 }
 
 template <typename Tile, typename T>
 cudaError_t Launch(const MatMulParams& p, cudaStream_t stream) {
-  static const cudaError_t allowed = cudaFuncSetAttribute(
-      MatMulKernel<Tile, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes);
-  if (allowed != cudaSuccess) return allowed;
-  const dim3 grid((p.outputs + Tile::kRows - 1) / Tile::kRows,
-                  (p.num_tokens + Tile::kTokens - 1) / Tile::kTokens);
-  MatMulKernel<Tile, T><<<grid, Tile::kThreads, Tile::kSharedBytes, stream>>>(p);
-  return cudaGetLastError();
+  return p.inputs > kChainLength ? LaunchChains<Tile, T, true>(p, stream)
+                                 : LaunchChains<Tile, T, false>(p, stream);
 }
 
 // Few tokens: memory is the limit, so small tiles fill the chip and deep stages keep many bytes in
@@ -155,6 +180,7 @@ using Tile128 = Tile<128, 128, 64, 32, 64, 4, 256>;
 template <typename T>
 cudaError_t MatMul16(const MatMulParams& p, cudaStream_t stream) {
   if (p.inputs % 8 != 0) return cudaErrorInvalidValue;
+  if (ThinMatMulTakes(p)) return ThinMatMul<T>(p, stream);
   if (p.num_tokens <= 8) return Launch<Tile8, T>(p, stream);
   if (p.num_tokens <= 16) return Launch<Tile16, T>(p, stream);
   if (p.num_tokens <= 32) return Launch<Tile32, T>(p, stream);
@@ -171,7 +197,7 @@ __global__ void MatMulFloatKernel(MatMulParams p) {
   const float* x = static_cast<const float*>(p.x) + token * p.inputs;
   float sum = 0;
   for (int64_t k = 0; k < p.inputs; ++k) sum = fmaf(w[k], x[k], sum);
-  StoreSum(p, token, row, sum);
+  StoreSum(p, token, row, BeginSum(p, token, row) + sum);
 }
 
 }  // namespace

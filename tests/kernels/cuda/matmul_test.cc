@@ -104,7 +104,8 @@ std::vector<Shape> Shapes() {
     shapes.push_back({tokens, 80, 576});
   }
   for (int64_t outputs : {1, 15, 16, 17, 129, 200}) shapes.push_back({5, outputs, 64});
-  for (int64_t inputs : {8, 56, 64, 264, 2048}) {
+  // Whole and broken steps, and one to three chains.
+  for (int64_t inputs : {8, 56, 64, 264, 320, 2048, 4096, 4160, 8192, 9216}) {
     shapes.push_back({3, 48, inputs});
     shapes.push_back({140, 48, inputs});
   }

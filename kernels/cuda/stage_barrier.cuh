@@ -1,0 +1,47 @@
+#ifndef SIEVE_KERNELS_CUDA_STAGE_BARRIER_CUH_
+#define SIEVE_KERNELS_CUDA_STAGE_BARRIER_CUH_
+
+// Barriers between threads that copy to shared memory and threads that use it (sm_90 and up).
+
+#include <cstdint>
+
+namespace sieve::cuda {
+
+// A barrier in shared memory. Its phases alternate in parity, from 0.
+class StageBarrier {
+ public:
+  __device__ __forceinline__ void Init(int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(Address()), "r"(arrivals)
+                 : "memory");
+  }
+  __device__ __forceinline__ void Arrive() {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(Address()) : "memory");
+  }
+  // An arrival when all that this thread has asked CopyAsync16 for has come.
+  __device__ __forceinline__ void ArriveAfterCopies() {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(Address())
+                 : "memory");
+  }
+  // Until the phase of this parity is over.
+  __device__ __forceinline__ void Wait(uint32_t parity) {
+    asm volatile(
+        "{\n"
+        ".reg .pred done;\n"
+        "again:\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "@!done bra again;\n"
+        "}\n" ::"r"(Address()),
+        "r"(parity)
+        : "memory");
+  }
+  __device__ __forceinline__ uint32_t Address() const {
+    return static_cast<uint32_t>(__cvta_generic_to_shared(&state_));
+  }
+
+ private:
+  uint64_t state_;
+};
+
+}  // namespace sieve::cuda
+
+#endif  // SIEVE_KERNELS_CUDA_STAGE_BARRIER_CUH_
