@@ -7,7 +7,15 @@ against one whose metrics port and log are off.
 
 Two servers stay up the whole time, one of each kind, and are driven turn about, so that whatever else the machine does falls on both; which of
 the two comes first changes from round to round. A round's ratio is watched / unwatched throughput. The answer is the mean of the log ratios with
-Student's 95 % confidence interval. The same for the servers' processor seconds a token, which other load disturbs less. `--null` makes the second server an unwatched one too: what the method says when there is nothing to find.
+Student's 95 % confidence interval. The same for the servers' processor seconds a token, which other load disturbs less, and for their difference.
+
+A machine shared with others moves by more than a per cent from turn to turn, so that the ratio on a real model may stay undecided. What watching
+adds to a token does not depend on the model, though. With `--random_weights bench/models/tiny.json`, whose tokens cost next to nothing, the difference
+is measured finely, and its share of the default model's token follows:
+
+  python3 bench/observability.py --random_weights bench/models/tiny.json --rounds 30 --generated_tokens 3000
+
+`--null` makes the second server an unwatched one too: what the method says when there is nothing to find.
 """
 
 import argparse
@@ -48,7 +56,7 @@ def server(args, flags):
         port_file, log = pathlib.Path(folder) / "ports", pathlib.Path(folder) / "log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [args.server, f"--model={args.model}", "--listen=127.0.0.1:0", f"--port_file={port_file}",
+                [args.server, args.served, "--listen=127.0.0.1:0", f"--port_file={port_file}",
                  f"--kv_cache_mb={args.kv_cache_mb}", *flags], stderr=out)
         try:
             while not port_file.exists():
@@ -115,15 +123,25 @@ class Scraper:
         self._thread.join()
 
 
+def t95(count):
+    return T95[count - 2] if count - 2 < len(T95) else 1.96 + 2.5 / (count - 1)
+
+
 def interval(ratios):
     """(geometric mean, low, high): 95 % confidence for the mean of the logarithms."""
     logs = [math.log(ratio) for ratio in ratios]
     mean = statistics.fmean(logs)
     if len(logs) < 2:
         return math.exp(mean), 0.0, math.inf
-    t = T95[len(logs) - 2] if len(logs) - 2 < len(T95) else 1.96 + 2.5 / (len(logs) - 1)
-    half = t * statistics.stdev(logs) / math.sqrt(len(logs))
+    half = t95(len(logs)) * statistics.stdev(logs) / math.sqrt(len(logs))
     return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+
+
+def mean_interval(values):
+    """(mean, low, high), 95 % confidence."""
+    half = t95(len(values)) * statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return mean, mean - half, mean + half
 
 
 def measure(args):
@@ -155,12 +173,16 @@ def main():
     parser.add_argument("--generated_tokens", type=int, default=96)
     parser.add_argument("--null", action="store_true", help="compare unwatched with unwatched")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench/results/observability.jsonl")
+    parser.add_argument("--random_weights", type=pathlib.Path, help="a config.json to serve instead of --model")
     args = parser.parse_args()
+    args.served = f"--random_weights={args.random_weights}" if args.random_weights else f"--model={args.model}"
 
     watched, unwatched, scraper, lines = measure(args)
     ratios = [a / b for (a, _), (b, _) in zip(watched, unwatched)]
     mean, low, high = interval(ratios)
     processor = interval([a / b for (_, a), (_, b) in zip(watched, unwatched)])
+    tokens = args.streams * args.generated_tokens
+    added = mean_interval([1e6 * (a - b) / tokens for (_, a), (_, b) in zip(watched, unwatched)])
     row = {
         "measurement": "observability_null" if args.null else "observability",
         "unit": "tokens/s",
@@ -172,10 +194,12 @@ def main():
         "within_1_percent": low >= 0.99,
         "processor_seconds_ratio": round(processor[0], 4),
         "processor_seconds_confidence_95": [round(bound, 4) for bound in processor[1:]],
+        "processor_us_a_token": round(1e6 * statistics.fmean(b for _, b in unwatched) / tokens, 3),
+        "added_us_a_token": round(added[0], 3), "added_us_confidence_95": [round(bound, 3) for bound in added[1:]],
         "scrapes": scraper.count if scraper else 0, "scrape_bytes": scraper.bytes if scraper else 0,
         "request_lines": lines,
         "load_average": [round(load, 2) for load in os.getloadavg()],
-        "cores": os.cpu_count(), "model": args.model.name,
+        "cores": os.cpu_count(), "model": (args.random_weights or args.model).name,
         "date": datetime.date.today().isoformat(),
         "command": " ".join(["python3 bench/observability.py", *sys.argv[1:]]),
     }

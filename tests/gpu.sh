@@ -2,7 +2,8 @@
 # Runs the CUDA tests on a machine that has a GPU but need not have this one's tools.
 #
 #   bash tests/gpu.sh bundle               where Bazel is: builds the tests into .gpu/
-#   bash tests/gpu.sh run [--sanitize]     where the GPU is, with .gpu/ copied there: runs each of them
+#   bash tests/gpu.sh run [--sanitize] [test...]
+#                                          where the GPU is, with .gpu/ copied there: runs each of them, or those named
 #
 # `run` needs bash, NVIDIA's driver and, for --sanitize, compute-sanitizer: each test is then run three times more, under
 # memcheck, racecheck and initcheck. It prints a line a test, the output of those that fail, and the total; a test that
@@ -43,27 +44,36 @@ run_one() {
   printf '%s\n%s  %s  %d s\n' "$log" "$verdict" "$name" $((SECONDS - start))
 }
 
+# run_sanitized NAME PROGRAM
+run_sanitized() {
+  local tool options
+  for tool in memcheck racecheck initcheck; do
+    # The program is started by a script. A call that is refused, which tests provoke, is no error of memory.
+    options=(--tool "$tool" --target-processes all --error-exitcode 86)
+    [[ "$tool" != memcheck ]] || options+=(--report-api-errors no)
+    run_one "$1 under $tool" compute-sanitizer "${options[@]}" "$2"
+  done
+}
+
 run() {
-  local sanitize="${1:-}" program tool name
+  local sanitize="" name names=()
+  [[ "${1:-}" != --sanitize ]] || { sanitize=1 && shift; }
   [[ -d "$folder/bin" ]] || die "$folder holds no tests" "Make it with: bash tests/gpu.sh bundle"
   [[ -z "$sanitize" ]] || command -v compute-sanitizer >/dev/null ||
     die "--sanitize needs compute-sanitizer on the path" "It is part of the CUDA toolkit."
-  for program in "$folder"/bin/*; do
-    name="$(basename "$program")"
-    run_one "$name" "$program"
-    [[ -n "$sanitize" ]] || continue
-    for tool in memcheck racecheck initcheck; do
-      # The program is started by a script.
-      run_one "$name under $tool" compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 86 "$program"
-    done
+  names=("$@")
+  (($# > 0)) || mapfile -t names < <(cd "$folder/bin" && printf '%s\n' *)
+  for name in "${names[@]}"; do
+    [[ -x "$folder/bin/$name" ]] || die "there is no test $name" "There are: $(cd "$folder/bin" && echo *)"
+    run_one "$name" "$folder/bin/$name"
+    [[ -z "$sanitize" ]] || run_sanitized "$name" "$folder/bin/$name"
   done
   printf '%d passed, %d failed\n' "$passed" "$failed"
   ((failed == 0))
 }
 
-case "$*" in
+case "${1:-}" in
   bundle) bundle ;;
-  run) run ;;
-  "run --sanitize") run --sanitize ;;
-  *) die "expected bundle, run or run --sanitize, got: $*" "The head of this file says what each does." ;;
+  run) run "${@:2}" ;;
+  *) die "expected bundle or run, got: $*" "The head of this file says what each does." ;;
 esac

@@ -1,8 +1,8 @@
 """CUDA code as Bazel targets.
 
-    load("//third_party:cuda.bzl", "cuda_library", "cuda_test")
+    load("//third_party:cuda.bzl", "cuda_binary", "cuda_library", "cuda_test")
 
-Without a toolkit (@cuda//:defs.bzl has CUDA = False) both make no target at all: whoever depends on a cuda_library
+Without a toolkit (@cuda//:defs.bzl has CUDA = False) they make no target at all: whoever depends on a cuda_library
 does so under `if CUDA`, in as few places as can be.
 """
 
@@ -135,6 +135,16 @@ def cuda_library(name, srcs = [], hdrs = [], deps = [], copts = [], testonly = N
         visibility = visibility,
         deps = deps + ["@cuda//:cudart"],
     )
+
+def cuda_binary(name, **kwargs):
+    """A cc_binary that uses CUDA code.
+
+    Args:
+      name: of the cc_binary.
+      **kwargs: as a cc_binary's.
+    """
+    if CUDA:
+        native.cc_binary(name = name, **kwargs)
 
 def cuda_test(name, srcs, deps = [], copts = [], tags = [], **kwargs):
     """A GoogleTest test of CUDA code, whose cases skip themselves where no device answers. It has a main function.

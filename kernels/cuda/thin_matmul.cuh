@@ -129,8 +129,7 @@ __device__ __forceinline__ void ThinConsume(typename Tile::Chain* chain, int tok
       }
       now = next;
     }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) chain->empty[slot].Arrive();
+    chain->empty[slot].Arrive();  // every lane: each vouches for what it has read
   }
 }
 
@@ -145,7 +144,7 @@ __global__ void __launch_bounds__(Tile::kThreads) ThinMatMulKernel(MatMulParams 
     for (auto& chain : shared->chains) {
       for (int i = 0; i < Tile::kStages; ++i) {
         chain.full[i].Init(32 * Tile::kCopyWarps);
-        chain.empty[i].Init(Tile::kTokenTiles);
+        chain.empty[i].Init(32 * Tile::kTokenTiles);
       }
     }
   }

@@ -47,6 +47,11 @@ def test_failures(run, tmp_path, text, verdict):
     assert status == 1 and verdict in log and "1 passed, 1 failed" in log
 
 
+def test_only_those_named(run, tmp_path):
+    program(tmp_path / ".gpu/bin/b_test", "exit 1")
+    assert run("run", "a_test") == (0, "PASSED  a_test  0 s\n1 passed, 0 failed\n")
+
+
 def test_sanitizers(run, tmp_path):
     """The stand-in finds a race."""
     program(tmp_path / "path/compute-sanitizer",
@@ -59,7 +64,8 @@ def test_sanitizers(run, tmp_path):
 
 
 def test_what_is_missing_is_named(run, tmp_path):
-    assert "expected bundle, run or run --sanitize, got: now" in run("now")[1]
+    assert "expected bundle or run, got: now" in run("now")[1]
+    assert "there is no test c_test" in run("run", "c_test")[1]
     if shutil.which("compute-sanitizer") is None:
         assert "--sanitize needs compute-sanitizer" in run("run", "--sanitize")[1]
     shutil.rmtree(tmp_path / ".gpu")
