@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the CPU image: with docker where its daemon answers, else with buildah, which needs none.
+# Builds the image: with docker where its daemon answers, else with buildah, which needs none.
 set -euo pipefail
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
