@@ -33,10 +33,9 @@ void StopSignals::Expect(std::function<void()> hurry) {
   hurry_ = std::move(hurry);
 }
 
-int StopSignals::Await() {
+bool StopSignals::AwaitFor(absl::Duration most) {
   std::unique_lock lock(mutex_);
-  came_.wait(lock, [this] { return first_ != 0; });
-  return first_;
+  return came_.wait_for(lock, absl::ToChronoMilliseconds(most), [this] { return first_ != 0; });
 }
 
 void StopSignals::Run() {

@@ -7,6 +7,8 @@
 #include <mutex>
 #include <thread>
 
+#include "absl/time/time.h"
+
 namespace sieve {
 
 // SIGINT and SIGTERM, as the process is told to stop. The first one asks it to end in order, the
@@ -23,8 +25,9 @@ class StopSignals {
   // that would have to end in order. `hurry` is called at the second signal, on a thread of this.
   void Expect(std::function<void()> hurry);
 
-  // Waits for the first signal, and returns it. REQUIRES: Expect was called.
-  int Await();
+  // Waits for the first signal, at most for `most`; whether it has come. REQUIRES: Expect was
+  // called.
+  bool AwaitFor(absl::Duration most);
 
   // `hurry` is not called any more.
   void Ignore() {
