@@ -120,6 +120,8 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
       OpenTransformer(model, host->checkpoint_->weights(), OptionsFor(config, *context));
   if (!transformer.ok()) return transformer.status();
   host->transformer_ = *std::move(transformer);
+  spdlog::info("computing on {}, cache of {} pages in {}", host->memory().device,
+               host->transformer_->num_pages(), InfoOf(host->transformer_->geometry().dtype).name);
 
   host->info_ = DescribeModel(model, host->checkpoint_->weights(), host->transformer_->geometry(),
                               *host->tokenizer_);

@@ -35,7 +35,7 @@ void StopSignals::Expect(std::function<void()> hurry) {
 
 bool StopSignals::AwaitFor(absl::Duration most) {
   std::unique_lock lock(mutex_);
-  return came_.wait_for(lock, absl::ToChronoMilliseconds(most), [this] { return first_ != 0; });
+  return came_.wait_for(lock, absl::ToChronoMilliseconds(most), [this] { return count_ > 0; });
 }
 
 void StopSignals::Run() {
@@ -59,7 +59,6 @@ void StopSignals::Take(int signal) {
   }
   if (count_ == 1) {
     spdlog::info("{}: draining", name);
-    first_ = signal;
     came_.notify_all();
   } else if (count_ == 2) {
     spdlog::info("{} once more: stopping at once", name);

@@ -42,8 +42,7 @@ class StopSignals {
   std::mutex mutex_;  // guards the next block
   std::condition_variable came_;
   std::function<void()> hurry_;
-  int first_ = 0;
-  int count_ = 0;
+  int count_ = 0;  // of signals
   bool ending_ = false;
 
   std::thread thread_;  // last: it uses all of the above
