@@ -103,7 +103,7 @@ class Bench {
         MatMulParams p;
         p.x = x;
         p.y = reinterpret_cast<float*>(y);
-        p.y_stride = p.outputs = shape.outputs;
+        p.outputs = shape.outputs;
         p.inputs = shape.inputs;
         p.num_tokens = tokens;
         const double seconds = Time(stream_, [&](int i) {

@@ -12,8 +12,7 @@ struct MatMulParams {
   const void* weights = nullptr;  // [outputs, inputs], of `dtype`
   const void* x = nullptr;        // [num_tokens, inputs], of `dtype`
   const float* bias = nullptr;    // [outputs], or none
-  float* y = nullptr;             // [num_tokens, outputs], rows y_stride apart
-  int64_t y_stride = 0;           // floats
+  float* y = nullptr;             // [num_tokens, outputs]
   DType dtype = DType::kBF16;     // kF32, kF16 or kBF16
   int64_t num_tokens = 0;
   int64_t outputs = 0;

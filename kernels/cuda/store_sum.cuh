@@ -9,13 +9,13 @@ namespace sieve::cuda {
 
 __device__ __forceinline__ float BeginSum(const MatMulParams& p, int64_t token, int64_t row) {
   const bool inside = token < p.num_tokens && row < p.outputs;
-  return p.accumulate && inside ? p.y[token * p.y_stride + row] : 0.0f;
+  return p.accumulate && inside ? p.y[token * p.outputs + row] : 0.0f;
 }
 
 __device__ __forceinline__ void StoreSum(const MatMulParams& p, int64_t token, int64_t row,
                                          float sum) {
   if (token >= p.num_tokens || row >= p.outputs) return;
-  p.y[token * p.y_stride + row] = p.bias != nullptr ? sum + p.bias[row] : sum;
+  p.y[token * p.outputs + row] = p.bias != nullptr ? sum + p.bias[row] : sum;
 }
 
 }  // namespace sieve::cuda

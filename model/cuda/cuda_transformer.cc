@@ -3,8 +3,6 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <map>
 #include <utility>
 
@@ -185,7 +183,7 @@ absl::Status CudaTransformer::Forward(const Batch& batch, absl::Span<float> logi
                          "copying the logits");
   }
   SIEVE_RETURN_IF_CUDA(cudaStreamSynchronize(stream_), "computing a step");
-  std::memcpy(logits.data(), host_logits_.data(), logits.size() * 4);
+  std::copy_n(reinterpret_cast<const float*>(host_logits_.data()), logits.size(), logits.begin());
   return absl::OkStatus();
 }
 

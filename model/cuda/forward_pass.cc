@@ -76,7 +76,7 @@ cuda::PagedKv ForwardPass::Layer(int64_t layer) const {
 
 cudaError_t ForwardPass::Launch(const StepArrays& arrays, const StepShape& shape,
                                 int64_t table_stride, cudaStream_t stream) {
-  SIEVE_TRY(cuda::Embed({.table = weights_->embedding,
+  SIEVE_TRY(cuda::Embed({.table = weights_->embedding.data,
                          .dtype = dtype_,
                          .tokens = arrays.tokens,
                          .out = act_.hidden,
@@ -110,20 +110,30 @@ cudaError_t ForwardPass::Norm(const float* weight, const int32_t* rows, int64_t 
                        stream);
 }
 
+cudaError_t ForwardPass::Product(const CudaMatrix& matrix, const void* x, int64_t tokens, float* y,
+                                 cudaStream_t stream, bool accumulate) {
+  return cuda::MatMul({.weights = matrix.data,
+                       .x = x,
+                       .bias = matrix.bias,
+                       .y = y,
+                       .dtype = dtype_,
+                       .num_tokens = tokens,
+                       .outputs = matrix.outputs,
+                       .inputs = matrix.inputs,
+                       .accumulate = accumulate},
+                      stream);
+}
+
+cudaError_t ForwardPass::AddProduct(const CudaMatrix& matrix, const void* x, int64_t tokens,
+                                    cudaStream_t stream) {
+  return Product(matrix, x, tokens, act_.hidden, stream, /*accumulate=*/true);
+}
+
 cudaError_t ForwardPass::AttentionBlock(const StepArrays& arrays, const StepShape& shape,
                                         int64_t table_stride, int64_t layer, cudaStream_t stream) {
   const CudaLayerWeights& w = weights_->layers[layer];
   SIEVE_TRY(Norm(w.attention_norm, nullptr, shape.tokens, stream));
-  SIEVE_TRY(cuda::MatMul({.weights = w.qkv,
-                          .x = act_.normed,
-                          .bias = w.qkv_bias,
-                          .y = act_.qkv,
-                          .y_stride = QkvCols(),
-                          .dtype = dtype_,
-                          .num_tokens = shape.tokens,
-                          .outputs = QkvCols(),
-                          .inputs = config_.hidden_size},
-                         stream));
+  SIEVE_TRY(Product(w.qkv, act_.normed, shape.tokens, act_.qkv, stream));
   SIEVE_TRY(cuda::RopeAndStore({.qkv = act_.qkv,
                                 .cosines = act_.cosines,
                                 .sines = act_.sines,
@@ -139,18 +149,7 @@ cudaError_t ForwardPass::AttentionBlock(const StepArrays& arrays, const StepShap
                                 .interleaved = config_.rope_interleaved},
                                stream));
   SIEVE_TRY(Attend(arrays, shape, table_stride, layer, stream));
-  const int64_t q_cols = config_.num_heads * config_.head_dim;
-  return cuda::MatMul({.weights = w.o,
-                       .x = act_.attention,
-                       .bias = w.o_bias,
-                       .y = act_.hidden,
-                       .y_stride = config_.hidden_size,
-                       .dtype = dtype_,
-                       .num_tokens = shape.tokens,
-                       .outputs = config_.hidden_size,
-                       .inputs = q_cols,
-                       .accumulate = true},
-                      stream);
+  return AddProduct(w.o, act_.attention, shape.tokens, stream);
 }
 
 cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape,
@@ -175,48 +174,21 @@ cudaError_t ForwardPass::MlpBlock(const StepShape& shape, int64_t layer, cudaStr
   const CudaLayerWeights& w = weights_->layers[layer];
   const int64_t inner = config_.intermediate_size;
   SIEVE_TRY(Norm(w.mlp_norm, nullptr, shape.tokens, stream));
-  SIEVE_TRY(cuda::MatMul({.weights = w.gate_up,
-                          .x = act_.normed,
-                          .bias = w.gate_up_bias,
-                          .y = act_.gate_up,
-                          .y_stride = 2 * inner,
-                          .dtype = dtype_,
-                          .num_tokens = shape.tokens,
-                          .outputs = 2 * inner,
-                          .inputs = config_.hidden_size},
-                         stream));
+  SIEVE_TRY(Product(w.gate_up, act_.normed, shape.tokens, act_.gate_up, stream));
   SIEVE_TRY(cuda::SwiGlu({.gate_up = act_.gate_up,
                           .out = act_.inner,
                           .dtype = dtype_,
                           .num_tokens = shape.tokens,
                           .inner = inner},
                          stream));
-  return cuda::MatMul({.weights = w.down,
-                       .x = act_.inner,
-                       .bias = w.down_bias,
-                       .y = act_.hidden,
-                       .y_stride = config_.hidden_size,
-                       .dtype = dtype_,
-                       .num_tokens = shape.tokens,
-                       .outputs = config_.hidden_size,
-                       .inputs = inner,
-                       .accumulate = true},
-                      stream);
+  return AddProduct(w.down, act_.inner, shape.tokens, stream);
 }
 
 cudaError_t ForwardPass::Head(const StepArrays& arrays, const StepShape& shape,
                               cudaStream_t stream) {
   if (shape.logit_rows == 0) return cudaSuccess;
   SIEVE_TRY(Norm(weights_->final_norm, arrays.logit_rows, shape.logit_rows, stream));
-  return cuda::MatMul({.weights = weights_->head,
-                       .x = act_.normed,
-                       .y = act_.logits,
-                       .y_stride = config_.vocabulary_size,
-                       .dtype = dtype_,
-                       .num_tokens = shape.logit_rows,
-                       .outputs = config_.vocabulary_size,
-                       .inputs = config_.hidden_size},
-                      stream);
+  return Product(weights_->head, act_.normed, shape.logit_rows, act_.logits, stream);
 }
 
 }  // namespace sieve

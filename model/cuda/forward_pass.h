@@ -64,6 +64,12 @@ class ForwardPass {
                      int64_t layer, cudaStream_t stream);
   cudaError_t MlpBlock(const StepShape& shape, int64_t layer, cudaStream_t stream);
   cudaError_t Head(const StepArrays& arrays, const StepShape& shape, cudaStream_t stream);
+  // y (+)= matrix x, for so many tokens.
+  cudaError_t Product(const CudaMatrix& matrix, const void* x, int64_t tokens, float* y,
+                      cudaStream_t stream, bool accumulate = false);
+  // Adds to the residual stream.
+  cudaError_t AddProduct(const CudaMatrix& matrix, const void* x, int64_t tokens,
+                         cudaStream_t stream);
   cudaError_t Norm(const float* weight, const int32_t* rows, int64_t tokens, cudaStream_t stream);
 
   ModelConfig config_;

@@ -109,11 +109,15 @@ absl::StatusOr<StepShape> StepInput::Upload(const Batch& batch, int64_t bucket, 
                                        cudaMemcpyHostToDevice, stream),
                        "copying a step's input");
   const int64_t stride = limits_.max_pages * 4;
-  const int64_t tables = bucket > 0 ? limits_.max_sequences + 1 : sequences;
-  SIEVE_RETURN_IF_CUDA(
-      cudaMemcpy2DAsync(device_.block_tables, stride, host_.block_tables, stride,
-                        std::max<int64_t>(pages, 1) * 4, tables, cudaMemcpyHostToDevice, stream),
-      "copying a step's block tables");
+  SIEVE_RETURN_IF_CUDA(cudaMemcpy2DAsync(device_.block_tables, stride, host_.block_tables, stride,
+                                         pages * 4, sequences, cudaMemcpyHostToDevice, stream),
+                       "copying a step's block tables");
+  if (bucket > static_cast<int64_t>(batch.tokens.size())) {
+    const int64_t spare = limits_.max_sequences * limits_.max_pages;
+    SIEVE_RETURN_IF_CUDA(cudaMemcpyAsync(device_.block_tables + spare, host_.block_tables + spare,
+                                         4, cudaMemcpyHostToDevice, stream),
+                         "copying a step's block tables");
+  }
   return shape;
 }
 

@@ -23,18 +23,20 @@ class Uploader {
   Uploader(char* base, DType dtype, CudaMemory* staging)
       : carver_(base), dtype_(dtype), staging_(staging) {}
 
-  // Matrices with the same number of columns, one below the other.
-  const void* Matrix(std::initializer_list<TensorView> parts) {
-    int64_t rows = 0;
-    for (const TensorView& part : parts) rows += part.rows;
-    const int64_t row_bytes = RowBytes(dtype_, parts.begin()->cols);
-    char* const at = carver_.Take<char>(rows * row_bytes);
-    char* to = at;
+  // Matrices with the same number of columns, one below the other, and their biases.
+  CudaMatrix Matrix(std::initializer_list<TensorView> parts,
+                    std::initializer_list<TensorView> biases = {TensorView()}) {
+    CudaMatrix matrix = {.inputs = parts.begin()->cols};
+    for (const TensorView& part : parts) matrix.outputs += part.rows;
+    const int64_t row_bytes = RowBytes(dtype_, matrix.inputs);
+    char* to = carver_.Take<char>(matrix.outputs * row_bytes);
+    matrix.data = to;
     for (const TensorView& part : parts) {
       Copy(part, dtype_, to);
       if (to != nullptr) to += part.rows * row_bytes;
     }
-    return at;
+    matrix.bias = Vector(biases);
+    return matrix;
   }
 
   // Vectors one after the other, as floats; null when the first is absent.
@@ -102,15 +104,11 @@ void Place(const ModelConfig& config, const LlamaWeights& weights, Uploader* up,
   out->layers.clear();
   for (const LayerWeights& w : weights.layers) {
     out->layers.push_back({.attention_norm = up->Vector({w.attention_norm}),
-                           .qkv = up->Matrix({w.q, w.k, w.v}),
-                           .qkv_bias = up->Vector({w.q_bias, w.k_bias, w.v_bias}),
-                           .o = up->Matrix({w.o}),
-                           .o_bias = up->Vector({w.o_bias}),
+                           .qkv = up->Matrix({w.q, w.k, w.v}, {w.q_bias, w.k_bias, w.v_bias}),
+                           .o = up->Matrix({w.o}, {w.o_bias}),
                            .mlp_norm = up->Vector({w.mlp_norm}),
-                           .gate_up = up->Matrix({w.gate, w.up}),
-                           .gate_up_bias = up->Vector({w.gate_bias, w.up_bias}),
-                           .down = up->Matrix({w.down}),
-                           .down_bias = up->Vector({w.down_bias})});
+                           .gate_up = up->Matrix({w.gate, w.up}, {w.gate_bias, w.up_bias}),
+                           .down = up->Matrix({w.down}, {w.down_bias})});
   }
 }
 

@@ -12,19 +12,21 @@
 
 namespace sieve {
 
-// Device pointers. Matrices are [outputs, inputs] of the model's element type, vectors are floats;
-// absent biases null.
+// Device pointers: data [outputs, inputs] of the model's element type, bias [outputs] or null.
+struct CudaMatrix {
+  const void* data = nullptr;
+  const float* bias = nullptr;
+  int64_t outputs = 0;
+  int64_t inputs = 0;
+};
+
 struct CudaLayerWeights {
   const float* attention_norm = nullptr;
-  const void* qkv = nullptr;  // [(num_heads + 2 num_kv_heads) head_dim, hidden]: q, k, v
-  const float* qkv_bias = nullptr;
-  const void* o = nullptr;  // [hidden, num_heads * head_dim]
-  const float* o_bias = nullptr;
+  CudaMatrix qkv;  // q, k, v below each other
+  CudaMatrix o;
   const float* mlp_norm = nullptr;
-  const void* gate_up = nullptr;  // [2 intermediate, hidden]: gate, then up
-  const float* gate_up_bias = nullptr;
-  const void* down = nullptr;  // [hidden, intermediate]
-  const float* down_bias = nullptr;
+  CudaMatrix gate_up;  // gate, then up
+  CudaMatrix down;
 };
 
 // A Llama's weights in device memory.
@@ -36,8 +38,8 @@ class CudaWeights {
 
   int64_t bytes() const { return memory_.bytes(); }
 
-  const void* embedding = nullptr;  // [vocabulary, hidden]
-  const void* head = nullptr;       // [vocabulary, hidden]; the embedding when tied
+  CudaMatrix embedding;  // [vocabulary, hidden]
+  CudaMatrix head;       // the embedding when tied
   const float* final_norm = nullptr;
   std::vector<CudaLayerWeights> layers;
 

@@ -36,7 +36,6 @@ class Product {
     params.x = device_x_.get() + begin * shape_.inputs * InfoOf(dtype_).bytes;
     params.bias = with_bias ? device_bias_.get() : nullptr;
     params.y = device_y.get();
-    params.y_stride = shape_.outputs;
     params.dtype = dtype_;
     params.num_tokens = end - begin;
     params.outputs = shape_.outputs;
