@@ -1,5 +1,6 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/row_math.cuh"
 
 namespace sieve::cuda {
 namespace {
@@ -13,35 +14,27 @@ __global__ void EmbedKernel(EmbedParams p) {
   for (int64_t i = threadIdx.x; i < p.hidden; i += kThreads) out[i] = ToFloat(row[i]);
 }
 
-// The same sum for every thread of a block of kThreads.
-__device__ float BlockSum(float x) {
-  __shared__ float sums[kThreads / 32];
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
-  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = x;
-  __syncthreads();
-  float total = 0;
-  for (float sum : sums) total += sum;
-  return total;
-}
-
 template <typename T>
 __global__ void RmsNormKernel(RmsNormParams p) {
+  __shared__ float warp_sums[kNormThreads / 32];
   const int64_t row = p.rows != nullptr ? p.rows[blockIdx.x] : blockIdx.x;
   const float4* x = reinterpret_cast<const float4*>(p.x + row * p.hidden);
   float squares = 0;
-  for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kThreads) {
-    const float4 v = x[i];
-    squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+  for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kNormThreads) {
+    squares = AddSquares(squares, x[i]);
   }
-  const float scale = rsqrtf(BlockSum(squares) / static_cast<float>(p.hidden) + p.epsilon);
+  squares = WarpSum(squares);
+  if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32] = squares;
+  __syncthreads();
+  const float scale = NormScale(warp_sums, p.hidden, p.epsilon);
   const float4* weight = reinterpret_cast<const float4*>(p.weight);
   T* out = static_cast<T*>(p.out) + blockIdx.x * p.hidden;
-  for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kThreads) {
-    const float4 v = x[i], w = weight[i];
-    out[4 * i] = FromFloat<T>(v.x * scale * w.x);
-    out[4 * i + 1] = FromFloat<T>(v.y * scale * w.y);
-    out[4 * i + 2] = FromFloat<T>(v.z * scale * w.z);
-    out[4 * i + 3] = FromFloat<T>(v.w * scale * w.w);
+  for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kNormThreads) {
+    const float4 y = Normalize(x[i], scale, weight[i]);
+    out[4 * i] = FromFloat<T>(y.x);
+    out[4 * i + 1] = FromFloat<T>(y.y);
+    out[4 * i + 2] = FromFloat<T>(y.z);
+    out[4 * i + 3] = FromFloat<T>(y.w);
   }
 }
 
@@ -69,7 +62,7 @@ cudaError_t RmsNorm(const RmsNormParams& params, cudaStream_t stream) {
   if (params.hidden % 4 != 0) return cudaErrorInvalidValue;
   if (params.num_tokens == 0) return cudaSuccess;
   return WithElement(params.dtype, [&](auto element) {
-    RmsNormKernel<decltype(element)><<<params.num_tokens, kThreads, 0, stream>>>(params);
+    RmsNormKernel<decltype(element)><<<params.num_tokens, kNormThreads, 0, stream>>>(params);
     return cudaGetLastError();
   });
 }

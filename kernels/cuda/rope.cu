@@ -1,5 +1,6 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/rope.h"
+#include "kernels/cuda/row_math.cuh"
 
 namespace sieve::cuda {
 namespace {
@@ -32,10 +33,9 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
     const int first = adjacent ? 2 * pair : pair, second = adjacent ? 2 * pair + 1 : pair + half;
     float a = in[head * d + first], b = in[head * d + second];
     if (head < heads + kv_heads) {
-      const float cosine = p.cosines[t * half + pair], sine = p.sines[t * half + pair];
-      const float rotated = a * cosine - b * sine;
-      b = a * sine + b * cosine;
-      a = rotated;
+      const float2 rotated = Rotate(a, b, p.cosines[t * half + pair], p.sines[t * half + pair]);
+      a = rotated.x;
+      b = rotated.y;
     }
     T* out;
     if (head < heads) {
