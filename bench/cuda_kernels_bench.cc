@@ -13,8 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/decode_attention.h"
 #include "kernels/cuda/matmul.h"
-#include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/prefill_attention.h"
 
 namespace sieve::cuda {
 namespace {

@@ -35,6 +35,14 @@ struct PagedAttentionParams {
   float scale = 1;
 };
 
+// What the kernels take: head dimensions of 64, 80, 96, 128 or 256, and groups of at most 16 heads.
+// They return cudaErrorInvalidValue for others.
+constexpr bool AttentionSupports(int64_t head_dim, int64_t group) {
+  return (head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128 ||
+          head_dim == 256) &&
+         group >= 1 && group <= 16;
+}
+
 }  // namespace sieve::cuda
 
 #endif  // SIEVE_KERNELS_CUDA_ATTENTION_PARAMS_H_

@@ -44,23 +44,36 @@ __device__ __forceinline__ float MergeValue(const MergeFactors& f, float old_val
   return __fmaf_rn(next, f.new_factor, __fmul_rn(old_value, f.old_factor));
 }
 
-// A page's keys or values in shared memory; padded rows, so that ldmatrix meets no bank twice.
+// A page's keys or values in shared memory, so that ldmatrix meets no bank twice: as they lie in
+// the cache where that is swizzled (PageOffset), else in padded rows.
 template <int kHeadDim>
-inline constexpr int kRowElements = kHeadDim + 8;
+inline constexpr bool kSwizzledPage = kHeadDim % 64 == 0;
 template <int kHeadDim>
-inline constexpr int kTileElements = kPageTokens* kRowElements<kHeadDim>;
+inline constexpr int kTileElements = kPageTokens*(kSwizzledPage<kHeadDim> ? kHeadDim
+                                                                          : kHeadDim + 8);
 
-// Keys and values of one page, [64, head_dim] each, into shared[2 * kTileElements]. Zeros from
-// `visible` tokens on: what a page holds beyond its last token may be anything, and a weight of
-// zero does not hide a NaN.
+// Where elements dim .. dim + 7 of a token are; dim is a multiple of 8.
+template <int kHeadDim>
+__device__ __forceinline__ int TileOffset(int slot, int dim) {
+  if constexpr (kSwizzledPage<kHeadDim>) return PageOffset(slot, dim, kHeadDim, 2);
+  return slot * (kHeadDim + 8) + dim;
+}
+
+// Keys and values of one page into shared[2 * kTileElements]. Zeros from `visible` tokens on: what
+// a page holds beyond its last token may be anything, and a weight of zero does not hide a NaN.
 template <typename T, int kHeadDim, int kThreads>
 __device__ __forceinline__ void LoadPage(const char* page, int visible, T* shared) {
   constexpr int kChunks = kHeadDim / 8;
 #pragma unroll 4
   for (int i = threadIdx.x; i < 2 * kPageTokens * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
-    CopyAsync16(shared + row * kRowElements<kHeadDim> + chunk * 8, page + i * 16,
-                row % kPageTokens < visible);
+    if constexpr (kSwizzledPage<kHeadDim>) {
+      CopyAsync16(shared + i * 8, page + i * 16, i / 8 % kPageTokens < visible);
+    } else {
+      const int row = i / kChunks, chunk = i % kChunks;
+      CopyAsync16(shared + row / kPageTokens * kTileElements<kHeadDim> +
+                      TileOffset<kHeadDim>(row % kPageTokens, chunk * 8),
+                  page + i * 16, row % kPageTokens < visible);
+    }
   }
 }
 
@@ -106,7 +119,7 @@ __device__ __forceinline__ void Scores(const WarpRows<T, kHeadDim>& rows, const 
     for (int k = 0; k < kHeadDim / 16; ++k) {
       uint32_t b[4];  // keys 8j..8j+7: two halves of k; then keys 8j+8..
       const int row = 8 * j + lane / 16 * 8 + lane % 8;
-      LoadMatrices4(keys + row * kRowElements<kHeadDim> + k * 16 + lane / 8 % 2 * 8, b);
+      LoadMatrices4(keys + TileOffset<kHeadDim>(row, k * 16 + lane / 8 % 2 * 8), b);
       Mma<T>(scores[j], rows.q[k], b[0], b[1]);
       Mma<T>(scores[j + 1], rows.q[k], b[2], b[3]);
     }
@@ -171,7 +184,7 @@ __device__ __forceinline__ void AddValues(const float (&weights)[8][4], const T*
     for (int n = 0; n < kHeadDim / 8; n += 2) {
       uint32_t b[4];
       const int row = 16 * k + lane % 16;
-      LoadMatrices4Transposed(values + row * kRowElements<kHeadDim> + 8 * n + lane / 16 * 8, b);
+      LoadMatrices4Transposed(values + TileOffset<kHeadDim>(row, 8 * n + lane / 16 * 8), b);
       Mma<T>(sums->out[n], a, b[0], b[1]);
       Mma<T>(sums->out[n + 1], a, b[2], b[3]);
     }

@@ -37,17 +37,18 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
       a = rotated.x;
       b = rotated.y;
     }
-    T* out;
     if (head < heads) {
-      out = static_cast<T*>(p.q) + (t * heads + head) * d;
+      T* const q = static_cast<T*>(p.q) + (t * heads + head) * d;
+      q[first] = FromFloat<T>(a);
+      q[second] = FromFloat<T>(b);
     } else {
       const bool is_value = head >= heads + kv_heads;
       const int kv_head = head - heads - (is_value ? kv_heads : 0);
-      out = reinterpret_cast<T*>(page_base + kv_head * p.kv.head_stride) +
-            ((is_value ? kPageTokens : 0) + slot) * d;
+      T* const tile = reinterpret_cast<T*>(page_base + kv_head * p.kv.head_stride) +
+                      (is_value ? kPageTokens * d : 0);
+      tile[PageOffset(slot, first, d, sizeof(T))] = FromFloat<T>(a);
+      tile[PageOffset(slot, second, d, sizeof(T))] = FromFloat<T>(b);
     }
-    out[first] = FromFloat<T>(a);
-    out[second] = FromFloat<T>(b);
   }
 }
 

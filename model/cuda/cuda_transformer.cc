@@ -7,7 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/attention_params.h"
+#include "kernels/cuda/prefill_attention.h"
 #include "model/batch_check.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/forward_pass.h"

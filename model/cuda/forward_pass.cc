@@ -4,9 +4,10 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/cuda/decode_attention.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/matmul.h"
-#include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/prefill_attention.h"
 #include "kernels/cuda/rope.h"
 #include "model/cuda/cuda_status.h"
 

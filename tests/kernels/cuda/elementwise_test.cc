@@ -78,11 +78,11 @@ TEST(CudaElementwiseTest, SwiGluIsTheSpecification) {
   }
 }
 
-class CudaRopeTest : public testing::TestWithParam<std::tuple<DType, bool>> {};
+class CudaRopeTest : public testing::TestWithParam<std::tuple<DType, bool, int64_t>> {};
 
 TEST_P(CudaRopeTest, RotatesAndStores) {
-  const auto [dtype, interleaved] = GetParam();
-  const int64_t heads = 6, kv_heads = 2, d = 16, half = d / 2, tokens = 4;
+  const auto [dtype, interleaved, d] = GetParam();
+  const int64_t heads = 6, kv_heads = 2, half = d / 2, tokens = 4;
   const std::vector<int32_t> positions = {0, 63, 64, 100000}, sequences = {0, 0, 0, 1};
   const int64_t stride = 1600;
   std::vector<int32_t> tables(2 * stride, -1);
@@ -136,15 +136,16 @@ TEST_P(CudaRopeTest, RotatesAndStores) {
       const float x =
           head < heads
               ? got_q[t * heads * d + i]
-              : got[(page * kv_heads + kv_head) * head_elements +
-                    ((value ? kPageTokens : 0) + positions[t] % kPageTokens) * d + element];
+              : got[(page * kv_heads + kv_head) * head_elements + (value ? kPageTokens * d : 0) +
+                    PageOffset(positions[t] % kPageTokens, element, d, bytes)];
       ASSERT_NEAR(x, want[i], Epsilon(dtype) * std::abs(want[i]) + 2e-6) << t << " " << i;
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sweep, CudaRopeTest,
-                         testing::Combine(testing::ValuesIn(kDTypes), testing::Bool()));
+                         testing::Combine(testing::ValuesIn(kDTypes), testing::Bool(),
+                                          testing::Values(16, 64, 80, 128)));
 
 }  // namespace
 }  // namespace sieve::cuda

@@ -1,9 +1,9 @@
-#include "kernels/cuda/paged_attention.h"
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
+#include "kernels/cuda/decode_attention.h"
+#include "kernels/cuda/prefill_attention.h"
 #include "tests/kernels/cuda/device_buffer.h"
 
 namespace sieve::cuda {
@@ -38,8 +38,9 @@ class Sequences {
 
   float& Element(size_t sequence, int64_t position, int64_t head, bool value, int64_t i) {
     const int64_t page = tables_[sequence * stride_ + position / kPageTokens];
-    return cache_[page * PageElements() + head * 2 * kPageTokens * shape_.head_dim +
-                  ((value ? kPageTokens : 0) + position % kPageTokens) * shape_.head_dim + i];
+    const int64_t d = shape_.head_dim;
+    return cache_[page * PageElements() + (2 * head + value) * kPageTokens * d +
+                  PageOffset(position % kPageTokens, i, d, InfoOf(shape_.dtype).bytes)];
   }
 
   // Every token's output [tokens of all tiles, heads, head_dim] in one launch.

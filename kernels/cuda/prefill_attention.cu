@@ -1,0 +1,91 @@
+#include "kernels/cuda/attention_dispatch.cuh"
+#include "kernels/cuda/attention_float.cuh"
+#include "kernels/cuda/attention_split.cuh"
+#include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/prefill_attention.h"
+
+namespace sieve::cuda {
+namespace {
+
+constexpr int kPrefillWarps = 4;
+constexpr int kPrefillRows = 16 * kPrefillWarps;
+
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kPrefillWarps * 32)
+    PrefillKernel(PagedAttentionParams p, float scale_log2) {
+  constexpr int kThreads = kPrefillWarps * 32;
+  constexpr int kStages = 2;
+  extern __shared__ __align__(128) char shared_bytes[];
+  T* const shared = reinterpret_cast<T*>(shared_bytes);
+  // Long tiles first: the last ones to run are short.
+  const AttentionTile tile = p.tiles[gridDim.x - 1 - blockIdx.x];
+  const int kv_head = blockIdx.y;
+  const Place place(p, tile, kv_head);
+  WarpRows<T, kHeadDim> rows;
+  int64_t offset[2];
+  SetUpRows<T, kHeadDim>(p, tile, kv_head, threadIdx.x / 32 * 16, &rows, offset);
+
+  const int keys = tile.position + tile.num_tokens;
+  const int pages = (keys - 1) / kPageTokens + 1;
+  const auto load = [&](int page) {
+    if (page < pages) {
+      LoadPage<T, kHeadDim, kThreads>(place.page(p, page), keys - page * kPageTokens,
+                                      shared + page % kStages * 2 * kTileElements<kHeadDim>);
+    }
+    CommitCopies();
+  };
+  WarpSums<kHeadDim> total, split;
+  Clear(&total);
+  Clear(&split);
+  load(0);
+  for (int page = 0; page < pages; ++page) {
+    load(page + 1);
+    WaitForCopies<1>();
+    __syncthreads();
+    AttendPage<T, kHeadDim>(rows, shared + page % kStages * 2 * kTileElements<kHeadDim>,
+                            page * kPageTokens, scale_log2, &split);
+    if (page % kPagesPerSplit == kPagesPerSplit - 1 || page == pages - 1) {
+      MergeSplit(&total, split);
+      Clear(&split);
+    }
+    __syncthreads();  // all have read what the next load overwrites
+  }
+  T* const out = static_cast<T*>(p.out);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if (offset[r] < 0) continue;
+    const float scale = 1 / total.row[r].total;
+#pragma unroll
+    for (int n = 0; n < kHeadDim / 8; ++n) {
+      *reinterpret_cast<uint32_t*>(out + offset[r] + 8 * n + threadIdx.x % 4 * 2) =
+          Pack<T>(total.out[n][2 * r] * scale, total.out[n][2 * r + 1] * scale);
+    }
+  }
+}
+
+}  // namespace
+
+int64_t PrefillTileTokens(int64_t group) { return kPrefillRows / group; }
+
+cudaError_t PrefillAttention(const PagedAttentionParams& params, cudaStream_t stream) {
+  if (params.num_tiles == 0) return cudaSuccess;
+  if (!AttentionSupports(params.kv.head_dim, params.num_heads / params.num_kv_heads)) {
+    return cudaErrorInvalidValue;
+  }
+  if (params.kv.dtype == DType::kF32)
+    return FloatAttention(params, PrefillTileTokens(params.num_heads / params.num_kv_heads),
+                          stream);
+  return Dispatch(params, [&](auto element, auto head_dim) {
+    using T = decltype(element);
+    constexpr int kDim = decltype(head_dim)::value;
+    constexpr int kBytes = 2 * 2 * kTileElements<kDim> * static_cast<int>(sizeof(T));
+    static const cudaError_t allowed = AllowShared(PrefillKernel<T, kDim>, kBytes);
+    if (allowed != cudaSuccess) return allowed;
+    const dim3 grid(params.num_tiles, params.num_kv_heads);
+    PrefillKernel<T, kDim><<<grid, kPrefillWarps * 32, kBytes, stream>>>(params, ScaleLog2(params));
+    return cudaGetLastError();
+  });
+}
+
+}  // namespace sieve::cuda
