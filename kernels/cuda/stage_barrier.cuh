@@ -22,6 +22,12 @@ class StageBarrier {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(Address())
                  : "memory");
   }
+  // An arrival that also announces bytes which bulk copies will bring in this phase.
+  __device__ __forceinline__ void ArriveExpecting(uint32_t bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(Address()),
+                 "r"(bytes)
+                 : "memory");
+  }
   // Until the phase of this parity is over.
   __device__ __forceinline__ void Wait(uint32_t parity) {
     asm volatile(
@@ -41,6 +47,17 @@ class StageBarrier {
  private:
   uint64_t state_;
 };
+
+// Copies `bytes` (a multiple of 16; both addresses 16-byte aligned) from device memory to shared
+// memory; `barrier` is told when they have come.
+__device__ __forceinline__ void CopyBulk(void* to, const void* from, uint32_t bytes,
+                                         const StageBarrier* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+      "l"(from), "r"(bytes), "r"(barrier->Address())
+      : "memory");
+}
 
 }  // namespace sieve::cuda
 

@@ -1,0 +1,73 @@
+#ifndef SIEVE_KERNELS_CUDA_WEIGHT_STREAM_CUH_
+#define SIEVE_KERNELS_CUDA_WEIGHT_STREAM_CUH_
+
+// A ring of slots in shared memory through which one warp streams what is in device memory, in an
+// order that producer and consumers both know, to the warps that compute (sm_90 and up).
+
+#include <cstdint>
+
+#include "kernels/cuda/stage_barrier.cuh"
+
+namespace sieve::cuda {
+
+inline constexpr int kSlotBytes = 8192;
+inline constexpr int kMaxSlots = 28;
+
+// A place in the stream: slot, and the parity of how often it was used before.
+struct StreamPosition {
+  int slot = 0;
+  uint32_t parity = 0;
+
+  __device__ __forceinline__ void Advance(int slots, int ring_slots) {
+    slot += slots;
+    while (slot >= ring_slots) {
+      slot -= ring_slots;
+      parity ^= 1;
+    }
+  }
+};
+
+struct StreamRing {
+  char* slots = nullptr;  // 1024-byte aligned
+  StageBarrier* full = nullptr;
+  StageBarrier* empty = nullptr;
+  int count = 0;
+
+  __device__ __forceinline__ char* data(const StreamPosition& at) const {
+    return slots + at.slot * kSlotBytes;
+  }
+  // By one thread, before any other call.
+  __device__ __forceinline__ void Init() const {
+    for (int i = 0; i < count; ++i) {
+      full[i].Init(1);
+      empty[i].Init(1);
+    }
+  }
+
+  // The producer's: fills the slot with `bytes` (a multiple of 16) from device memory as soon as it
+  // is free. By one thread.
+  __device__ __forceinline__ void Fill(const StreamPosition& at, const void* from,
+                                       uint32_t bytes) const {
+    empty[at.slot].Wait(at.parity ^ 1);
+    full[at.slot].ArriveExpecting(bytes);
+    CopyBulk(data(at), from, bytes, &full[at.slot]);
+  }
+  // A slot that stays empty.
+  __device__ __forceinline__ void Skip(const StreamPosition& at) const {
+    empty[at.slot].Wait(at.parity ^ 1);
+    full[at.slot].Arrive();
+  }
+
+  // The consumer's: a warp waits for a slot, reads it, and lets it go.
+  __device__ __forceinline__ void Await(const StreamPosition& at) const {
+    full[at.slot].Wait(at.parity);
+  }
+  __device__ __forceinline__ void Release(const StreamPosition& at) const {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) empty[at.slot].Arrive();
+  }
+};
+
+}  // namespace sieve::cuda
+
+#endif  // SIEVE_KERNELS_CUDA_WEIGHT_STREAM_CUH_
