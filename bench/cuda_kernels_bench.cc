@@ -16,6 +16,7 @@
 #include "kernels/cuda/decode_attention.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/prefill_attention.h"
+#include "kernels/cuda/weight_tiles.h"
 
 namespace sieve::cuda {
 namespace {
@@ -94,7 +95,7 @@ class Bench {
                         {"down", kHidden, kInner},
                         {"head", kVocabulary, kHidden}};
     for (const auto& shape : shapes) {
-      const int64_t bytes = shape.outputs * shape.inputs * 2;
+      const int64_t bytes = TiledElements(shape.outputs, shape.inputs) * 2;
       const int copies = static_cast<int>(std::max<int64_t>(1, (int64_t{512} << 20) / bytes));
       char* weights = RandomBytes(bytes * copies);
       for (const int64_t tokens : {1, 8, 16, 32, 64, 128, 256, 512, 4096}) {

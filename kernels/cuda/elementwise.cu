@@ -1,6 +1,8 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/row_math.cuh"
+#include "kernels/cuda/swiglu.cuh"
+#include "kernels/cuda/weight_tiles.h"
 
 namespace sieve::cuda {
 namespace {
@@ -9,9 +11,12 @@ constexpr int kThreads = 256;
 
 template <typename T>
 __global__ void EmbedKernel(EmbedParams p) {
-  const T* row = static_cast<const T*>(p.table) + p.tokens[blockIdx.x] * p.hidden;
+  const T* table = static_cast<const T*>(p.table);
+  const int64_t row = p.tokens[blockIdx.x];
   float* out = p.out + blockIdx.x * p.hidden;
-  for (int64_t i = threadIdx.x; i < p.hidden; i += kThreads) out[i] = ToFloat(row[i]);
+  for (int64_t i = threadIdx.x; i < p.hidden; i += kThreads) {
+    out[i] = ToFloat(table[sizeof(T) == 2 ? TiledOffset(row, i, p.hidden) : row * p.hidden + i]);
+  }
 }
 
 template <typename T>
@@ -40,11 +45,10 @@ __global__ void RmsNormKernel(RmsNormParams p) {
 
 template <typename T>
 __global__ void SwiGluKernel(SwiGluParams p) {
-  const float* gate = p.gate_up + blockIdx.x * 2 * p.inner;
+  const float* gate_up = p.gate_up + blockIdx.x * 2 * p.inner;
   T* out = static_cast<T*>(p.out) + blockIdx.x * p.inner;
   for (int64_t i = threadIdx.x; i < p.inner; i += kThreads) {
-    const float g = gate[i];
-    out[i] = FromFloat<T>(g / (1 + expf(-g)) * gate[p.inner + i]);
+    out[i] = FromFloat<T>(SwiGluOf(gate_up[GateRow(i)], gate_up[UpRow(i)]));
   }
 }
 
@@ -68,6 +72,7 @@ cudaError_t RmsNorm(const RmsNormParams& params, cudaStream_t stream) {
 }
 
 cudaError_t SwiGlu(const SwiGluParams& params, cudaStream_t stream) {
+  if (params.inner % 8 != 0) return cudaErrorInvalidValue;
   if (params.num_tokens == 0) return cudaSuccess;
   return WithElement(params.dtype, [&](auto element) {
     SwiGluKernel<decltype(element)><<<params.num_tokens, kThreads, 0, stream>>>(params);

@@ -9,11 +9,11 @@
 
 namespace sieve::cuda {
 
-// Device pointers throughout; row-major, rows contiguous unless a stride is named.
+// Device pointers throughout; row-major, rows contiguous unless a stride or an order is named.
 
 // out[t, i] = table[tokens[t], i].
 struct EmbedParams {
-  const void* table = nullptr;      // [vocabulary, hidden]
+  const void* table = nullptr;      // [vocabulary, hidden]; 16 bits: in weight_tiles.h's order
   DType dtype = DType::kBF16;       // of table: kF32, kF16 or kBF16
   const int32_t* tokens = nullptr;  // [num_tokens], in range
   float* out = nullptr;             // [num_tokens, hidden]
@@ -38,11 +38,11 @@ cudaError_t RmsNorm(const RmsNormParams& params, cudaStream_t stream);
 
 // out[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g)).
 struct SwiGluParams {
-  const float* gate_up = nullptr;  // [num_tokens, 2 inner]: gate, then up
+  const float* gate_up = nullptr;  // [num_tokens, 2 inner], at GateRow and UpRow
   void* out = nullptr;             // [num_tokens, inner]
   DType dtype = DType::kBF16;      // of out
   int64_t num_tokens = 0;
-  int64_t inner = 0;
+  int64_t inner = 0;  // a multiple of 8
 };
 cudaError_t SwiGlu(const SwiGluParams& params, cudaStream_t stream);
 

@@ -5,6 +5,7 @@
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/store_sum.cuh"
 #include "kernels/cuda/thin_matmul.cuh"
+#include "kernels/cuda/weight_tiles.h"
 
 namespace sieve::cuda {
 namespace {
@@ -31,13 +32,14 @@ __device__ __forceinline__ int Place(int row, int chunk) {
 }
 
 // Rows [first, first + kCount) of a matrix [rows, inputs], columns [k, k + kDepth); zeros outside.
-template <typename Tile, int kCount, typename T>
+// `offset` says where an element is.
+template <typename Tile, int kCount, typename T, typename Offset>
 __device__ __forceinline__ void LoadRows(const T* matrix, int64_t first, int64_t rows,
-                                         int64_t inputs, int64_t k, T* shared) {
+                                         int64_t inputs, int64_t k, T* shared, Offset offset) {
   for (int i = threadIdx.x; i < kCount * Tile::kChunks; i += Tile::kThreads) {
     const int row = i / Tile::kChunks, chunk = i % Tile::kChunks;
     const bool valid = first + row < rows && k + chunk * 8 < inputs;
-    const T* from = matrix + (valid ? (first + row) * inputs + k + chunk * 8 : 0);
+    const T* from = matrix + (valid ? offset(first + row, k + chunk * 8, inputs) : 0);
     CopyAsync16(shared + Place<Tile>(row, chunk), from, valid);
   }
 }
@@ -108,9 +110,11 @@ __global__ void __launch_bounds__(Tile::kThreads) MatMulKernel(MatMulParams p) {
       T* stage = shared + step % Tile::kStages * Tile::kStageElements;
       const int64_t k = static_cast<int64_t>(step) * Tile::kDepth;
       LoadRows<Tile, Tile::kRows>(static_cast<const T*>(p.weights), first_row, p.outputs, p.inputs,
-                                  k, stage);
-      LoadRows<Tile, Tile::kTokens>(static_cast<const T*>(p.x), first_token, p.num_tokens, p.inputs,
-                                    k, stage + Tile::kRows * Tile::kDepth);
+                                  k, stage, TiledOffset);
+      LoadRows<Tile, Tile::kTokens>(
+          static_cast<const T*>(p.x), first_token, p.num_tokens, p.inputs, k,
+          stage + Tile::kRows * Tile::kDepth,
+          [](int64_t row, int64_t column, int64_t columns) { return row * columns + column; });
     }
     CommitCopies();
   };

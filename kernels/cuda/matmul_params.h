@@ -9,11 +9,12 @@ namespace sieve::cuda {
 
 // y[t, n] (+)= sum_k weights[n, k] x[t, k] + bias[n], in float. Device pointers.
 struct MatMulParams {
-  const void* weights = nullptr;  // [outputs, inputs], of `dtype`
-  const void* x = nullptr;        // [num_tokens, inputs], of `dtype`
-  const float* bias = nullptr;    // [outputs], or none
-  float* y = nullptr;             // [num_tokens, outputs]
-  DType dtype = DType::kBF16;     // kF32, kF16 or kBF16
+  const void* weights =
+      nullptr;                  // [outputs, inputs], of `dtype`; 16 bits: in weight_tiles.h's order
+  const void* x = nullptr;      // [num_tokens, inputs], of `dtype`
+  const float* bias = nullptr;  // [outputs], or none
+  float* y = nullptr;           // [num_tokens, outputs]
+  DType dtype = DType::kBF16;   // kF32, kF16 or kBF16
   int64_t num_tokens = 0;
   int64_t outputs = 0;
   int64_t inputs = 0;  // a multiple of 8; rows 16-byte aligned

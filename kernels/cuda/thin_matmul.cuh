@@ -13,6 +13,7 @@
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/stage_barrier.cuh"
 #include "kernels/cuda/store_sum.cuh"
+#include "kernels/cuda/weight_tiles.h"
 
 namespace sieve::cuda {
 
@@ -58,7 +59,7 @@ __device__ __forceinline__ void ThinCopyStep(const MatMulParams& p, typename Til
   for (int row = warp; row < Tile::kRows; row += Tile::kCopyWarps) {
     const int64_t from = min(first_row + row, p.outputs - 1);
     CopyAsync16(&stage->weights[row][lane * 8],
-                static_cast<const T*>(p.weights) + from * p.inputs + at, inside);
+                static_cast<const T*>(p.weights) + TiledOffset(from, at, p.inputs), inside);
   }
   for (int token = warp; token < p.num_tokens; token += Tile::kCopyWarps) {
     CopyAsync16(&stage->x[token][lane * 8], static_cast<const T*>(p.x) + token * p.inputs + at,

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <initializer_list>
+#include <utility>
 
+#include "absl/types/span.h"
+#include "kernels/cuda/weight_tiles.h"
 #include "kernels/dequantize.h"
 #include "kernels/float16.h"
 #include "model/cuda/cuda_status.h"
@@ -16,6 +18,37 @@ namespace {
 // Bytes of the page-locked buffer through which weights travel.
 constexpr int64_t kStagingBytes = 64 << 20;
 
+// How the rows of several tensors make one matrix.
+enum class RowOrder { kBelowEachOther, kGateUp };
+
+// Where row or element `i` comes from: which part, and which of its rows or elements.
+std::pair<size_t, int64_t> SourceOf(int64_t i, absl::Span<const int64_t> part_sizes,
+                                    RowOrder order) {
+  if (order == RowOrder::kGateUp) {
+    const int64_t at = i / 16 * 8 + i % 8;
+    return i == cuda::GateRow(at) ? std::pair(0, at) : std::pair(1, at);
+  }
+  size_t part = 0;
+  for (; i >= part_sizes[part]; ++part) i -= part_sizes[part];
+  return {part, i};
+}
+
+// A row of 16-bit values, and the zeros that fill it up, go to their places in a row of tiles that
+// begins at `tiles`.
+void PlaceInTiles(const char* row, int64_t cols, int64_t row_in_tile, char* tiles) {
+  constexpr int64_t kChunk = 16, kTileRow = cuda::kWeightTileDepth * 2;
+  char* to = tiles + row_in_tile * kTileRow;
+  for (int64_t left = cols * 2; left > 0; left -= kTileRow) {
+    if (left < kTileRow) std::memset(to, 0, kTileRow);
+    const int64_t chunks = std::min(left, kTileRow) / kChunk;
+    for (int64_t c = 0; c < chunks; ++c) {
+      std::memcpy(to + (c ^ row_in_tile % 8) * kChunk, row + c * kChunk, kChunk);
+    }
+    row += kTileRow;
+    to += cuda::kWeightTileElements * 2;
+  }
+}
+
 // The places of all tensors, and the copies that fill them. Planned twice: to count, and with
 // memory.
 class Uploader {
@@ -23,77 +56,100 @@ class Uploader {
   Uploader(char* base, DType dtype, CudaMemory* staging)
       : carver_(base), dtype_(dtype), staging_(staging) {}
 
-  // Matrices with the same number of columns, one below the other, and their biases.
-  CudaMatrix Matrix(std::initializer_list<TensorView> parts,
-                    std::initializer_list<TensorView> biases = {TensorView()}) {
-    CudaMatrix matrix = {.inputs = parts.begin()->cols};
+  // Matrices with the same number of columns, and their biases.
+  CudaMatrix Matrix(absl::Span<const TensorView> parts, absl::Span<const TensorView> biases = {},
+                    RowOrder order = RowOrder::kBelowEachOther) {
+    CudaMatrix matrix = {.inputs = parts[0].cols};
     for (const TensorView& part : parts) matrix.outputs += part.rows;
-    const int64_t row_bytes = RowBytes(dtype_, matrix.inputs);
-    char* to = carver_.Take<char>(matrix.outputs * row_bytes);
+    // Rows travel in blocks: a row of tiles, or one row.
+    const bool tiled = dtype_ != DType::kF32;
+    const int64_t block_rows = tiled ? cuda::kWeightTileRows : 1;
+    const int64_t block_bytes =
+        tiled ? cuda::TiledElements(1, matrix.inputs) * 2 : RowBytes(dtype_, matrix.inputs);
+    const int64_t blocks = (matrix.outputs + block_rows - 1) / block_rows;
+    char* const to = carver_.Take<char>(blocks * block_bytes);
     matrix.data = to;
-    for (const TensorView& part : parts) {
-      Copy(part, dtype_, to);
-      if (to != nullptr) to += part.rows * row_bytes;
-    }
-    matrix.bias = Vector(biases);
+    if (to != nullptr) Copy(parts, order, matrix.outputs, block_rows, block_bytes, to);
+    matrix.bias = Vector(biases, order);
     return matrix;
   }
 
-  // Vectors one after the other, as floats; null when the first is absent.
-  const float* Vector(std::initializer_list<TensorView> parts) {
-    if (!*parts.begin()) return nullptr;
+  // The elements of vectors as floats; null when there is none or the first is absent.
+  const float* Vector(absl::Span<const TensorView> parts,
+                      RowOrder order = RowOrder::kBelowEachOther) {
+    if (parts.empty() || !parts[0]) return nullptr;
+    std::vector<std::vector<float>> values;
+    std::vector<int64_t> sizes;
     int64_t size = 0;
-    for (const TensorView& part : parts) size += part.cols;
-    float* const at = carver_.Take<float>(size);
-    float* to = at;
     for (const TensorView& part : parts) {
-      Copy(part, DType::kF32, reinterpret_cast<char*>(to));
-      if (to != nullptr) to += part.cols;
+      values.emplace_back(part.cols);
+      DequantizeRow(part.dtype, part.data, part.cols, values.back().data());
+      sizes.push_back(part.cols);
+      size += part.cols;
     }
-    return at;
+    float* const to = carver_.Take<float>(size);
+    if (to == nullptr || error_ != cudaSuccess) return to;
+    std::vector<float> ordered(size);
+    for (int64_t i = 0; i < size; ++i) {
+      const auto [part, element] = SourceOf(i, sizes, order);
+      ordered[i] = values[part][element];
+    }
+    error_ = cudaMemcpy(to, ordered.data(), size * sizeof(float), cudaMemcpyHostToDevice);
+    return to;
   }
 
   int64_t bytes() const { return carver_.bytes(); }
   cudaError_t error() const { return error_; }
 
  private:
-  void Copy(const TensorView& from, DType dtype, char* to) {
-    if (to == nullptr || error_ != cudaSuccess) return;
-    const int64_t row_bytes = RowBytes(dtype, from.cols);
-    const int64_t rows_a_time = std::max<int64_t>(1, staging_->bytes() / row_bytes);
-    for (int64_t row = 0; row < from.rows && error_ == cudaSuccess; row += rows_a_time) {
-      const int64_t rows = std::min(rows_a_time, from.rows - row);
-      Convert(from, row, rows, dtype);
-      error_ = cudaMemcpy(to + row * row_bytes, staging_->data(), rows * row_bytes,
-                          cudaMemcpyHostToDevice);
+  void Copy(absl::Span<const TensorView> parts, RowOrder order, int64_t rows, int64_t block_rows,
+            int64_t block_bytes, char* to) {
+    std::vector<int64_t> sizes;
+    for (const TensorView& part : parts) sizes.push_back(part.rows);
+    const int64_t blocks_a_time = std::max<int64_t>(1, staging_->bytes() / block_bytes);
+    for (int64_t first = 0; first < rows && error_ == cudaSuccess;
+         first += blocks_a_time * block_rows) {
+      const int64_t end = std::min(rows, first + blocks_a_time * block_rows);
+      const int64_t blocks = (end - first + block_rows - 1) / block_rows;
+      if (end % block_rows != 0) {  // the last block is filled up with zeros
+        std::memset(staging_->data() + (blocks - 1) * block_bytes, 0, block_bytes);
+      }
+      for (int64_t row = first; row < end; ++row) {
+        const auto [part, source] = SourceOf(row, sizes, order);
+        char* const block = staging_->data() + (row - first) / block_rows * block_bytes;
+        Convert(parts[part], source, row % block_rows, block);
+      }
+      error_ = cudaMemcpy(to + first / block_rows * block_bytes, staging_->data(),
+                          blocks * block_bytes, cudaMemcpyHostToDevice);
     }
   }
 
-  void Convert(const TensorView& from, int64_t first, int64_t rows, DType dtype) {
-    const int64_t row_bytes = RowBytes(dtype, from.cols);
-    if (from.dtype == dtype) {
-      std::memcpy(staging_->data(), from.row(first), rows * row_bytes);
+  // One row, to its place in a block.
+  void Convert(const TensorView& from, int64_t row, int64_t row_in_block, char* block) {
+    if (from.dtype != dtype_) {
+      floats_.resize(from.cols);
+      DequantizeRow(from.dtype, from.row(row), from.cols, floats_.data());
+    }
+    if (dtype_ == DType::kF32) {
+      std::memcpy(block, from.dtype == dtype_ ? from.row(row) : floats_.data(), from.cols * 4);
       return;
     }
-    row_.resize(from.cols);
-    for (int64_t r = 0; r < rows; ++r) {
-      DequantizeRow(from.dtype, from.row(first + r), from.cols, row_.data());
-      char* const to = staging_->data() + r * row_bytes;
-      if (dtype == DType::kF32) {
-        std::memcpy(to, row_.data(), row_bytes);
-        continue;
-      }
-      uint16_t* const out = reinterpret_cast<uint16_t*>(to);
-      for (int64_t i = 0; i < from.cols; ++i) {
-        out[i] = dtype == DType::kF16 ? FloatToHalf(row_[i]) : FloatToBFloat16(row_[i]);
-      }
+    if (from.dtype == dtype_) {
+      PlaceInTiles(static_cast<const char*>(from.row(row)), from.cols, row_in_block, block);
+      return;
     }
+    halves_.resize(from.cols);
+    for (int64_t i = 0; i < from.cols; ++i) {
+      halves_[i] = dtype_ == DType::kF16 ? FloatToHalf(floats_[i]) : FloatToBFloat16(floats_[i]);
+    }
+    PlaceInTiles(reinterpret_cast<const char*>(halves_.data()), from.cols, row_in_block, block);
   }
 
   Carver carver_;
   const DType dtype_;
   CudaMemory* const staging_;
-  std::vector<float> row_;
+  std::vector<float> floats_;
+  std::vector<uint16_t> halves_;
   cudaError_t error_ = cudaSuccess;
 };
 
@@ -103,12 +159,13 @@ void Place(const ModelConfig& config, const LlamaWeights& weights, Uploader* up,
   out->final_norm = up->Vector({weights.final_norm});
   out->layers.clear();
   for (const LayerWeights& w : weights.layers) {
-    out->layers.push_back({.attention_norm = up->Vector({w.attention_norm}),
-                           .qkv = up->Matrix({w.q, w.k, w.v}, {w.q_bias, w.k_bias, w.v_bias}),
-                           .o = up->Matrix({w.o}, {w.o_bias}),
-                           .mlp_norm = up->Vector({w.mlp_norm}),
-                           .gate_up = up->Matrix({w.gate, w.up}, {w.gate_bias, w.up_bias}),
-                           .down = up->Matrix({w.down}, {w.down_bias})});
+    out->layers.push_back(
+        {.attention_norm = up->Vector({w.attention_norm}),
+         .qkv = up->Matrix({w.q, w.k, w.v}, {w.q_bias, w.k_bias, w.v_bias}),
+         .o = up->Matrix({w.o}, {w.o_bias}),
+         .mlp_norm = up->Vector({w.mlp_norm}),
+         .gate_up = up->Matrix({w.gate, w.up}, {w.gate_bias, w.up_bias}, RowOrder::kGateUp),
+         .down = up->Matrix({w.down}, {w.down_bias})});
   }
 }
 

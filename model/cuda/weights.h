@@ -12,7 +12,8 @@
 
 namespace sieve {
 
-// Device pointers: data [outputs, inputs] of the model's element type, bias [outputs] or null.
+// Device pointers: data [outputs, inputs] of the model's element type (16 bits: in the order of
+// kernels/cuda/weight_tiles.h), bias [outputs] or null.
 struct CudaMatrix {
   const void* data = nullptr;
   const float* bias = nullptr;
@@ -25,7 +26,7 @@ struct CudaLayerWeights {
   CudaMatrix qkv;  // q, k, v below each other
   CudaMatrix o;
   const float* mlp_norm = nullptr;
-  CudaMatrix gate_up;  // gate, then up
+  CudaMatrix gate_up;  // at GateRow and UpRow (weight_tiles.h)
   CudaMatrix down;
 };
 

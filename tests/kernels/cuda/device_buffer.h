@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/cuda/weight_tiles.h"
 #include "kernels/dtype.h"
 #include "kernels/float16.h"
 
@@ -70,6 +71,19 @@ inline std::vector<float> Decode(const std::vector<char>& bytes, DType dtype) {
     out[i] = dtype == DType::kF16 ? HalfToFloat(half) : BFloat16ToFloat(half);
   }
   return out;
+}
+
+// A matrix [outputs, inputs] as kernels want its weights: 16 bits in weight_tiles.h's order.
+inline std::vector<char> EncodeWeights(const std::vector<float>& values, DType dtype,
+                                       int64_t outputs, int64_t inputs) {
+  if (dtype == DType::kF32) return Encode(values, dtype);
+  std::vector<float> tiled(TiledElements(outputs, inputs));
+  for (int64_t n = 0; n < outputs; ++n) {
+    for (int64_t k = 0; k < inputs; ++k) {
+      tiled[TiledOffset(n, k, inputs)] = values[n * inputs + k];
+    }
+  }
+  return Encode(tiled, dtype);
 }
 
 // Normally distributed values that `dtype` holds exactly.

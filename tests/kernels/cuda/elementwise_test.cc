@@ -13,10 +13,10 @@ constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 
 TEST(CudaElementwiseTest, EmbedCopiesRows) {
   for (const DType dtype : kDTypes) {
-    const int64_t hidden = 72;
-    const std::vector<float> table = RandomValues(5 * hidden, dtype, 1);
-    const std::vector<int32_t> tokens = {4, 0, 4, 2};
-    const DeviceBuffer<char> device_table(Encode(table, dtype));
+    const int64_t vocabulary = 37, hidden = 72;
+    const std::vector<float> table = RandomValues(vocabulary * hidden, dtype, 1);
+    const std::vector<int32_t> tokens = {4, 0, 36, 4, 17};
+    const DeviceBuffer<char> device_table(EncodeWeights(table, dtype, vocabulary, hidden));
     const DeviceBuffer<int32_t> device_tokens(tokens);
     const DeviceBuffer<float> out(tokens.size() * hidden);
     Check(Embed({device_table.get(), dtype, device_tokens.get(), out.get(),
@@ -58,11 +58,18 @@ TEST(CudaElementwiseTest, RmsNormIsTheSpecification) {
 
 TEST(CudaElementwiseTest, SwiGluIsTheSpecification) {
   for (const DType dtype : kDTypes) {
-    const int64_t inner = 300;
+    const int64_t inner = 304;
     std::vector<float> gate_up = RandomValues(2 * 2 * inner, DType::kF32, 4);
     gate_up[0] = -200;  // exp overflows
     gate_up[1] = 200;
-    const DeviceBuffer<float> in(gate_up);
+    std::vector<float> interleaved(gate_up.size());
+    for (int64_t t = 0; t < 2; ++t) {
+      for (int64_t i = 0; i < inner; ++i) {
+        interleaved[t * 2 * inner + GateRow(i)] = gate_up[t * 2 * inner + i];
+        interleaved[t * 2 * inner + UpRow(i)] = gate_up[t * 2 * inner + inner + i];
+      }
+    }
+    const DeviceBuffer<float> in(interleaved);
     const DeviceBuffer<char> out(2 * inner * InfoOf(dtype).bytes);
     Check(SwiGlu({in.get(), out.get(), dtype, 2, inner}, nullptr));
     const std::vector<float> got = Decode(out.Read(), dtype);

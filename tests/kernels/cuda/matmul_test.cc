@@ -22,7 +22,7 @@ class Product {
         x(RandomValues(shape.tokens * shape.inputs, dtype, seed + 1)),
         bias(RandomValues(shape.outputs, DType::kF32, seed + 2)),
         y(RandomValues(shape.tokens * shape.outputs, DType::kF32, seed + 3)),
-        device_w_(Encode(w, dtype)),
+        device_w_(EncodeWeights(w, dtype, shape.outputs, shape.inputs)),
         device_x_(Encode(x, dtype)),
         device_bias_(bias) {}
 
