@@ -43,9 +43,9 @@ __device__ __forceinline__ void RotatedQueries(const float* heads, int group, bo
     float2 values[4][2];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      values[i / 2][i % 2] =
-          row < group ? __ldcg(reinterpret_cast<const float2*>(q + 8 * i + 2 * t))
-                      : make_float2(0, 0);
+      values[i / 2][i % 2] = row < group
+                                 ? __ldcg(reinterpret_cast<const float2*>(q + 8 * i + 2 * t))
+                                 : make_float2(0, 0);
     }
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -119,64 +119,46 @@ __device__ __forceinline__ void SetUpUnit(const DecodeStepParams& p, int layer,
     const float* value = key + p.num_kv_heads * kStepHeadDim;
     const int2 dims = PairDims(p.rope_interleaved, lane);
     work->newest.value = __ldcg(reinterpret_cast<const float2*>(value + 2 * lane));
-    work->newest.key = Rotate(__ldcg(key + dims.x), __ldcg(key + dims.y),
-                              rotation.cosines[lane], rotation.sines[lane]);
+    work->newest.key = Rotate(__ldcg(key + dims.x), __ldcg(key + dims.y), rotation.cosines[lane],
+                              rotation.sines[lane]);
     const int32_t page = p.block_tables[p.sequences[unit.token] * p.block_table_stride +
                                         work->position / kPageTokens];
-    work->newest_page = reinterpret_cast<T*>(p.kv.base + layer * p.layer_stride +
-                                             page * p.kv.page_stride +
-                                             unit.kv_head * p.kv.head_stride);
+    work->newest_page =
+        reinterpret_cast<T*>(p.kv.base + layer * p.layer_stride + page * p.kv.page_stride +
+                             unit.kv_head * p.kv.head_stride);
   }
   RotatedQueries<T>(qkv + unit.kv_head * group * kStepHeadDim, group, p.rope_interleaved, rotation,
                     &work->rows);
   Clear(&work->sums);
 }
 
-// Puts the newest key or value (whose pairs have `dims`) where it belongs.
+// Puts the newest key and value into their page: [2, 64, 64] at `page`.
 template <typename T>
-__device__ __forceinline__ void PutNewest(T* tile, T* page, int slot, int2 dims, float2 pair) {
-  StorePair(tile, slot, dims, pair);
-  StorePair(page, slot, dims, pair);
-  __syncwarp();
+__device__ __forceinline__ void PutNewest(const NewestPair& newest, int2 key_dims, int slot,
+                                          T* page) {
+  const int lane = threadIdx.x % 32;
+  StorePair(page, slot, key_dims, newest.key);
+  StorePair(page + kPageTokens * kStepHeadDim, slot, make_int2(2 * lane, 2 * lane + 1),
+            newest.value);
 }
 
-// Page `step` of the unit, from slots `keys` and the one after it. All lanes of the warp.
+// Page `step` of the unit, in shared memory. All lanes of the warp.
 template <typename T>
-__device__ __forceinline__ void AttendSlots(const DecodeStepParams& p, const StreamRing& ring,
-                                            StreamPosition keys, int step, float scale_log2,
-                                            UnitWork<T>* work) {
-  StreamPosition values = keys;
-  values.Advance(1, ring.count);
-  const bool exists = step < work->unit.pages;
-  const bool newest = exists && work->has_newest && step == work->unit.pages - 1;
-  const int slot = work->position % kPageTokens, lane = threadIdx.x % 32;
-  float scores[8][4];
-  ring.Await(keys);
-  T* tile = reinterpret_cast<T*>(ring.data(keys));
+__device__ __forceinline__ void AttendStep(const DecodeStepParams& p, T* page, int step,
+                                           float scale_log2, UnitWork<T>* work) {
+  const bool newest = work->has_newest && step == work->unit.pages - 1;
   if (newest) {
-    PutNewest(tile, work->newest_page, slot, PairDims(p.rope_interleaved, lane),
-              work->newest.key);
+    const int2 dims = PairDims(p.rope_interleaved, threadIdx.x % 32);
+    const int slot = work->position % kPageTokens;
+    ClearRowsAfter(page + kPageTokens * kStepHeadDim, slot);
+    PutNewest(work->newest, dims, slot, page);
+    PutNewest(work->newest, dims, slot, work->newest_page);
+    __syncwarp();
   }
-  if (exists) {
-    const int first_key = (work->unit.split * kPagesPerSplit + step) * kPageTokens;
-    Scores<T, kStepHeadDim>(work->rows, tile, first_key, scale_log2, scores);
-  }
+  const int first_key = (work->unit.split * kPagesPerSplit + step) * kPageTokens;
+  AttendPage<T, kStepHeadDim>(work->rows, page, first_key, scale_log2, &work->sums);
   // What was stored here comes before what the copy engine writes next.
   if (newest) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-  ring.Release(keys);
-  ring.Await(values);
-  tile = reinterpret_cast<T*>(ring.data(values));
-  if (newest) {
-    ClearRowsAfter(tile, slot);
-    PutNewest(tile, work->newest_page + kPageTokens * kStepHeadDim, slot,
-              make_int2(2 * lane, 2 * lane + 1), work->newest.value);
-  }
-  if (exists) {
-    UpdateSoftmax<kStepHeadDim>(scores, &work->sums);
-    AddValues<T, kStepHeadDim>(scores, tile, &work->sums);
-  }
-  if (newest) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-  ring.Release(values);
 }
 
 __device__ __forceinline__ float* PartialOf(const DecodeStepParams& p, int token, int head) {
@@ -221,14 +203,18 @@ __device__ __forceinline__ void AttendUnits(const DecodeStepParams& p, int layer
       const float* rotation = rotations + unit.token * kStepHeadDim;
       SetUpUnit(p, layer, unit, {rotation, rotation + kStepHeadDim / 2}, &work);
       StreamPosition mine = state->at;
-      mine.Advance(2 * warp, state->ring.count);
+      mine.Advance(warp, state->ring.count);
       for (int step = 0; step < steps; ++step) {
-        AttendSlots(p, state->ring, mine, step, scale_log2, &work);
-        mine.Advance(2 * units, state->ring.count);
+        state->ring.Await(mine);
+        if (step < unit.pages) {
+          AttendStep(p, reinterpret_cast<T*>(state->ring.data(mine)), step, scale_log2, &work);
+        }
+        state->ring.Release(mine);
+        mine.Advance(units, state->ring.count);
       }
       StorePartial(p, work);
     }
-    state->at.Advance(2 * units * steps, state->ring.count);
+    state->at.Advance(units * steps, state->ring.count);
   }
 }
 

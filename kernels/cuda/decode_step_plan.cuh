@@ -7,14 +7,14 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention_params.h"
-#include "kernels/cuda/decode_step.h"
+#include "kernels/cuda/decode_step_params.h"
 #include "kernels/cuda/matmul_params.h"
 #include "kernels/cuda/weight_tiles.h"
 
 namespace sieve::cuda {
 
 inline constexpr int kConsumerWarps = 8;
-inline constexpr int kSlotDepth = 256;  // of k: 16 outputs fill a slot
+inline constexpr int kSlotDepth = 512;  // of k: 16 outputs fill a slot
 inline constexpr int kPagesPerSplit = kSplitTokens / kPageTokens;
 
 // Items first, first + gridDim.x, ... of a phase.
@@ -81,8 +81,8 @@ __device__ __forceinline__ AttentionUnit UnitOf(const DecodeStepParams& p, const
   index -= begins[unit.token];
   unit.kv_head = index % p.num_kv_heads;
   unit.split = index / p.num_kv_heads;
-  unit.pages = min(kPagesPerSplit,
-                   p.positions[unit.token] / kPageTokens + 1 - unit.split * kPagesPerSplit);
+  unit.pages =
+      min(kPagesPerSplit, p.positions[unit.token] / kPageTokens + 1 - unit.split * kPagesPerSplit);
   return unit;
 }
 

@@ -69,12 +69,10 @@ class DecodeStepProducer {
       const char* from = nullptr;
       int pages = 0;
       if (lane % kConsumerWarps < units) {
-        const AttentionUnit unit =
-            UnitOf(p_, unit_begins_, deal.item(i + lane % kConsumerWarps));
+        const AttentionUnit unit = UnitOf(p_, unit_begins_, deal.item(i + lane % kConsumerWarps));
         pages = unit.pages;
         if (page < pages) {
-          const int32_t* table =
-              p_.block_tables + p_.sequences[unit.token] * p_.block_table_stride;
+          const int32_t* table = p_.block_tables + p_.sequences[unit.token] * p_.block_table_stride;
           from = base + table[unit.split * kPagesPerSplit + page] * p_.kv.page_stride +
                  unit.kv_head * p_.kv.head_stride;
         }
@@ -82,25 +80,22 @@ class DecodeStepProducer {
       const int steps = __reduce_max_sync(~0u, pages);
       for (int step = 0; step < steps; ++step) {
         for (int unit = 0; unit < units; ++unit) {
-          const uint64_t address = __shfl_sync(~0u, reinterpret_cast<uint64_t>(from),
-                                               step * kConsumerWarps + unit);
-          if (lane == 0) FillPage(reinterpret_cast<const char*>(address));
-          __syncwarp();
+          const uint64_t address =
+              __shfl_sync(~0u, reinterpret_cast<uint64_t>(from), step * kConsumerWarps + unit);
+          if (lane == 0) Page(reinterpret_cast<const char*>(address));
         }
       }
     }
   }
 
-  // Keys, then values; null: no such page.
-  __device__ __forceinline__ void FillPage(const char* from) {
-    for (int half = 0; half < 2; ++half) {
-      if (from != nullptr) {
-        ring_.Fill(at_, from + half * kSlotBytes, kSlotBytes);
-      } else {
-        ring_.Skip(at_);
-      }
-      at_.Advance(1, ring_.count);
+  // Keys and values; null: the unit has no such page.
+  __device__ __forceinline__ void Page(const char* from) {
+    if (from != nullptr) {
+      ring_.Fill(at_, from, kSlotBytes);
+    } else {
+      ring_.Skip(at_);
     }
+    at_.Advance(1, ring_.count);
   }
 
   const DecodeStepParams& p_;

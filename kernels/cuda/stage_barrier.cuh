@@ -53,8 +53,8 @@ class StageBarrier {
 __device__ __forceinline__ void CopyBulk(void* to, const void* from, uint32_t bytes,
                                          const StageBarrier* barrier) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))),
       "l"(from), "r"(bytes), "r"(barrier->Address())
       : "memory");
 }

@@ -10,8 +10,8 @@
 
 namespace sieve::cuda {
 
-inline constexpr int kSlotBytes = 8192;
-inline constexpr int kMaxSlots = 28;
+inline constexpr int kSlotBytes = 16384;
+inline constexpr int kMaxSlots = 14;
 
 // A place in the stream: slot, and the parity of how often it was used before.
 struct StreamPosition {

@@ -40,6 +40,17 @@ int64_t NextPowerOfTwo(int64_t n) {
   return power;
 }
 
+bool OnlyDecodes(const Batch& batch) {
+  if (batch.tokens.size() + 1 != batch.offsets.size() ||
+      batch.logit_rows.size() != batch.tokens.size()) {
+    return false;
+  }
+  for (size_t i = 0; i < batch.logit_rows.size(); ++i) {
+    if (batch.logit_rows[i] != static_cast<int32_t>(i)) return false;
+  }
+  return true;
+}
+
 class CudaTransformer : public Transformer {
  public:
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const ModelConfig& config,
@@ -163,8 +174,7 @@ absl::Status CudaTransformer::Forward(const Batch& batch, absl::Span<float> logi
   // The engine's thread may not be the one that made the model.
   SIEVE_RETURN_IF_CUDA(cudaSetDevice(kDevice), "using the CUDA device");
   const int64_t sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
-  const bool decodes = batch.tokens.size() + 1 == batch.offsets.size() &&
-                       batch.logit_rows.size() == batch.tokens.size();
+  const bool decodes = OnlyDecodes(batch);
   const int64_t bucket =
       decodes ? std::min({Bucket(sequences), options_.max_sequences, options_.max_step_tokens}) : 0;
   absl::StatusOr<StepShape> shape =
@@ -175,6 +185,7 @@ absl::Status CudaTransformer::Forward(const Batch& batch, absl::Span<float> logi
                                                    " rows of logits; the model was made for ",
                                                    options_.max_sequences));
   }
+  shape->only_decodes = decodes;
   if (decodes) shape->max_splits = NextPowerOfTwo(shape->max_splits);
   status = Run(*shape, decodes);
   if (!status.ok()) return status;

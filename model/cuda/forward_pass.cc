@@ -20,6 +20,10 @@ namespace {
     if (const cudaError_t error = (call); error != cudaSuccess) return error; \
   } while (false)
 
+float ScoreScale(const ModelConfig& config) {
+  return 1 / std::sqrt(static_cast<float>(config.head_dim));
+}
+
 }  // namespace
 
 ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base,
@@ -45,6 +49,10 @@ ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base
       cuda::DecodePartialFloats(limits.max_sequences, config_.num_heads, config_.head_dim, splits));
   act.logits = carver.Take<float>(limits.max_sequences * config_.vocabulary_size);
   act.frequencies = carver.Take<float>(config_.head_dim / 2);
+  act.step_partials = carver.Take<float>(cuda::DecodePartialFloats(
+      cuda::kMaxDecodeStepTokens, config_.num_heads, config_.head_dim, splits));
+  act.layers = carver.Take<cuda::DecodeStepLayer>(config_.num_layers);
+  act.counters = carver.Take<uint32_t>(2);
   *bytes = carver.bytes();
   return act;
 }
@@ -62,12 +70,36 @@ absl::StatusOr<ForwardPass> ForwardPass::Create(const ModelConfig& config,
   if (!memory.ok()) return memory.status();
   pass.memory_ = *std::move(memory);
   pass.act_ = pass.Carve(limits, pass.memory_.data(), &bytes);
-  const std::vector<double> frequencies = RopeFrequencies(config);
+  pass.max_splits_ =
+      (limits.max_pages * cuda::kPageTokens + cuda::kSplitTokens - 1) / cuda::kSplitTokens;
+  if (absl::Status status = pass.UploadConstants(); !status.ok()) return status;
+  return pass;
+}
+
+absl::Status ForwardPass::UploadConstants() {
+  const std::vector<double> frequencies = RopeFrequencies(config_);
   const std::vector<float> rounded(frequencies.begin(), frequencies.end());
   SIEVE_RETURN_IF_CUDA(
-      cudaMemcpy(pass.act_.frequencies, rounded.data(), rounded.size() * 4, cudaMemcpyHostToDevice),
+      cudaMemcpy(act_.frequencies, rounded.data(), rounded.size() * 4, cudaMemcpyHostToDevice),
       "copying the rotary frequencies");
-  return pass;
+  std::vector<cuda::DecodeStepLayer> layers;
+  for (const CudaLayerWeights& w : weights_->layers) {
+    layers.push_back({.qkv = w.qkv.data,
+                      .o = w.o.data,
+                      .gate_up = w.gate_up.data,
+                      .down = w.down.data,
+                      .qkv_bias = w.qkv.bias,
+                      .o_bias = w.o.bias,
+                      .gate_up_bias = w.gate_up.bias,
+                      .down_bias = w.down.bias,
+                      .attention_norm = w.attention_norm,
+                      .mlp_norm = w.mlp_norm});
+  }
+  SIEVE_RETURN_IF_CUDA(cudaMemcpy(act_.layers, layers.data(), layers.size() * sizeof(layers[0]),
+                                  cudaMemcpyHostToDevice),
+                       "copying the places of the weights");
+  SIEVE_RETURN_IF_CUDA(cudaMemset(act_.counters, 0, 2 * sizeof(uint32_t)), "clearing counters");
+  return absl::OkStatus();
 }
 
 cuda::PagedKv ForwardPass::Layer(int64_t layer) const {
@@ -75,8 +107,47 @@ cuda::PagedKv ForwardPass::Layer(int64_t layer) const {
           cache_.page_bytes / config_.num_kv_heads, dtype_, config_.head_dim};
 }
 
+cuda::DecodeStepParams ForwardPass::DecodeStepOf(const StepArrays& arrays, const StepShape& shape,
+                                                 int64_t table_stride) const {
+  return {.layers = act_.layers,
+          .embedding = weights_->embedding.data,
+          .head = weights_->head.data,
+          .final_norm = weights_->final_norm,
+          .frequencies = act_.frequencies,
+          .dtype = dtype_,
+          .num_layers = static_cast<int>(config_.num_layers),
+          .hidden = static_cast<int>(config_.hidden_size),
+          .intermediate = static_cast<int>(config_.intermediate_size),
+          .num_heads = static_cast<int>(config_.num_heads),
+          .num_kv_heads = static_cast<int>(config_.num_kv_heads),
+          .vocabulary = static_cast<int>(config_.vocabulary_size),
+          .rope_interleaved = config_.rope_interleaved,
+          .epsilon = static_cast<float>(config_.rms_norm_epsilon),
+          .scale = ScoreScale(config_),
+          .num_tokens = static_cast<int>(shape.tokens),
+          .tokens = arrays.tokens,
+          .positions = arrays.positions,
+          .sequences = arrays.sequences,
+          .block_tables = arrays.block_tables,
+          .block_table_stride = table_stride,
+          .kv = Layer(0),
+          .layer_stride = cache_.layer_bytes,
+          .max_splits = max_splits_,
+          .residual = act_.hidden,
+          .qkv = act_.qkv,
+          .attention = act_.attention,
+          .inner = act_.inner,
+          .partials = act_.step_partials,
+          .counters = act_.counters,
+          .logits = act_.logits};
+}
+
 cudaError_t ForwardPass::Launch(const StepArrays& arrays, const StepShape& shape,
                                 int64_t table_stride, cudaStream_t stream) {
+  if (shape.only_decodes) {
+    const cuda::DecodeStepParams step = DecodeStepOf(arrays, shape, table_stride);
+    if (cuda::DecodeStepSupports(step)) return cuda::DecodeStep(step, stream);
+  }
   SIEVE_TRY(cuda::Embed({.table = weights_->embedding.data,
                          .dtype = dtype_,
                          .tokens = arrays.tokens,
@@ -164,7 +235,7 @@ cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape
                                   .block_table_stride = table_stride,
                                   .num_heads = config_.num_heads,
                                   .num_kv_heads = config_.num_kv_heads,
-                                  .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim))};
+                                  .scale = ScoreScale(config_)};
   SIEVE_TRY(cuda::PrefillAttention(p, stream));
   p.tiles += shape.prefill_tiles;
   p.num_tiles = shape.decode_tiles;

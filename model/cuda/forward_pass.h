@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "kernels/cuda/decode_step.h"
 #include "kernels/cuda/paged_kv.h"
 #include "kernels/dtype.h"
 #include "model/config.h"
@@ -52,12 +53,19 @@ class ForwardPass {
     float* partials = nullptr;     // of decoding
     float* logits = nullptr;       // [max_logit_rows, vocabulary]
     float* frequencies = nullptr;  // [head_dim / 2]
+    // Of a decoding step in one kernel.
+    float* step_partials = nullptr;
+    cuda::DecodeStepLayer* layers = nullptr;  // [num_layers]
+    uint32_t* counters = nullptr;             // [2]
   };
   Activations Carve(const StepLimits& limits, char* base, int64_t* bytes) const;
   int64_t QkvCols() const {
     return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
   }
   cuda::PagedKv Layer(int64_t layer) const;
+  cuda::DecodeStepParams DecodeStepOf(const StepArrays& arrays, const StepShape& shape,
+                                      int64_t table_stride) const;
+  absl::Status UploadConstants();
   cudaError_t AttentionBlock(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
                              int64_t layer, cudaStream_t stream);
   cudaError_t Attend(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
@@ -78,6 +86,7 @@ class ForwardPass {
   DType dtype_ = DType::kBF16;
   CudaMemory memory_;
   Activations act_;
+  int64_t max_splits_ = 0;  // of a sequence
 };
 
 }  // namespace sieve

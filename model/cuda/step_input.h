@@ -30,6 +30,7 @@ struct StepShape {
   int64_t decode_tiles = 0;
   int64_t max_splits = 0;  // of decoding
   int64_t logit_rows = 0;
+  bool only_decodes = false;  // one token a sequence, and the logits of each, in order
 };
 
 struct StepLimits {

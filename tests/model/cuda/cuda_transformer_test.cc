@@ -23,7 +23,7 @@ constexpr int64_t kTablePages = 8;
 TinyLlamaSpec Spec() {
   TinyLlamaSpec spec;
   spec.hidden_size = 192;
-  spec.intermediate_size = 416;
+  spec.intermediate_size = 448;
   spec.num_layers = 3;
   spec.num_heads = 6;
   spec.num_kv_heads = 2;
@@ -113,11 +113,16 @@ class CudaTransformerTest : public testing::Test {
   Transformer* model_ = nullptr;
 };
 
+// With 448, small decoding steps are one kernel on Hopper; with 416 they cannot be.
 TEST_F(CudaTransformerTest, BitsDoNotDependOnChunksNorOnTheBatch) {
   const TokenIds sequence = Sequence(300, 1), other = Sequence(200, 2);
-  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+  for (const auto& [dtype, intermediate] :
+       {std::pair(DType::kBF16, 448), std::pair(DType::kF16, 448), std::pair(DType::kBF16, 416),
+        std::pair(DType::kF32, 448)}) {
     SCOPED_TRACE(InfoOf(dtype).name);
-    Open(Spec(), Options(dtype));
+    TinyLlamaSpec spec = Spec();
+    spec.intermediate_size = intermediate;
+    Open(spec, Options(dtype));
     ASSERT_TRUE(created_.ok()) << created_.status();
     const std::vector<float> whole = InSteps(sequence, {4, 7, 1, 0, 9}, 300);
     for (const float logit : whole) ASSERT_TRUE(std::isfinite(logit));
@@ -129,8 +134,11 @@ TEST_F(CudaTransformerTest, BitsDoNotDependOnChunksNorOnTheBatch) {
                                        {&other, {10, 11, 12, 13}, 190, 1}};
     EXPECT_TRUE(SameBits(whole, InSteps(sequence, {0, 1, 2, 3, 4}, 100, others)));
     std::vector<Piece> decoding;
-    for (int32_t page = 10; page < 23; ++page) decoding.push_back({&other, {page}, 0, 1});
-    EXPECT_TRUE(SameBits(whole, InSteps(sequence, {0, 1, 2, 3, 4}, 1, decoding)));
+    for (int32_t page = 10; page < 23; ++page) {
+      decoding.push_back({&other, {page}, 0, 1});
+      if (page > 17 && page < 22) continue;  // of 2 to 9, and of 14 sequences
+      EXPECT_TRUE(SameBits(whole, InSteps(sequence, {0, 1, 2, 3, 4}, 1, decoding)));
+    }
   }
 }
 
