@@ -324,7 +324,7 @@ const Chip& ThisChip() {
 
 bool ProductFits(int inputs) {
   return inputs % 64 == 0 && (inputs <= kChainLength || inputs % kChainLength == 0) &&
-         inputs <= kConsumerWarps * kChainLength;
+         inputs <= 4 * kChainLength;
 }
 
 template <typename T, int kTokens>

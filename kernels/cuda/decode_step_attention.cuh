@@ -193,8 +193,9 @@ __device__ __forceinline__ void AttendUnits(const DecodeStepParams& p, int layer
                                             float scale_log2, ConsumerState* state) {
   const Deal deal = state->dealer.Take(unit_begins[p.num_tokens]);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  for (int i = 0; i < deal.count; i += kConsumerWarps) {
-    const int units = min(kConsumerWarps, deal.count - i);
+  const int most_units = TasksARound(state->ring.count);
+  for (int i = 0; i < deal.count; i += most_units) {
+    const int units = min(most_units, deal.count - i);
     const int pages = lane < units ? UnitOf(p, unit_begins, deal.item(i + lane)).pages : 0;
     const int steps = __reduce_max_sync(~0u, pages);
     if (warp < units) {

@@ -45,6 +45,11 @@ class Dealer {
   int next_ = 0;
 };
 
+// Tasks that the warps do side by side: no more than there are slots (StreamRing::Await).
+__device__ __forceinline__ int TasksARound(int ring_slots) {
+  return min(kConsumerWarps, ring_slots);
+}
+
 // A product's items are 16 outputs. In a round, each of its chains (kChainLength) is one warp's.
 struct MatrixWalk {
   int blocks = 0;
@@ -59,7 +64,9 @@ struct MatrixWalk {
         depth(inputs / chains),
         steps((depth + kSlotDepth - 1) / kSlotDepth),
         block_tiles(WeightTilesAcross(inputs)) {}
-  __device__ __forceinline__ int blocks_a_round() const { return kConsumerWarps / chains; }
+  __device__ __forceinline__ int blocks_a_round(int ring_slots) const {
+    return TasksARound(ring_slots) / chains;
+  }
   __device__ __forceinline__ int depth_at(int step) const {
     return min(kSlotDepth, depth - step * kSlotDepth);
   }

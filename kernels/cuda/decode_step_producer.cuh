@@ -37,7 +37,8 @@ class DecodeStepProducer {
     const MatrixWalk walk(outputs, inputs);
     const Deal deal = dealer_.Take(walk.blocks);
     if (threadIdx.x % 32 == 0) {
-      for (int i = 0; i < deal.count; i += walk.blocks_a_round()) Round(weights, walk, deal, i);
+      for (int i = 0; i < deal.count; i += walk.blocks_a_round(ring_.count))
+        Round(weights, walk, deal, i);
     }
     __syncwarp();
   }
@@ -45,7 +46,7 @@ class DecodeStepProducer {
   // All chains of some blocks, step by step.
   __device__ __forceinline__ void Round(const void* weights, const MatrixWalk& walk,
                                         const Deal& deal, int first) {
-    const int blocks = min(walk.blocks_a_round(), deal.count - first);
+    const int blocks = min(walk.blocks_a_round(ring_.count), deal.count - first);
     for (int step = 0; step < walk.steps; ++step) {
       for (int block = 0; block < blocks; ++block) {
         for (int chain = 0; chain < walk.chains; ++chain) {
@@ -62,8 +63,9 @@ class DecodeStepProducer {
   __device__ __forceinline__ void Pages(int layer) {
     const Deal deal = dealer_.Take(unit_begins_[p_.num_tokens]);
     const char* base = p_.kv.base + layer * p_.layer_stride;
-    for (int i = 0; i < deal.count; i += kConsumerWarps) {
-      const int units = min(kConsumerWarps, deal.count - i);
+    const int most_units = TasksARound(ring_.count);
+    for (int i = 0; i < deal.count; i += most_units) {
+      const int units = min(most_units, deal.count - i);
       // Lane 8 s + u: page s of unit u.
       const int lane = threadIdx.x % 32, page = lane / kConsumerWarps;
       const char* from = nullptr;

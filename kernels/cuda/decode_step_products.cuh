@@ -95,8 +95,8 @@ __device__ __forceinline__ void Product(ConsumerState* state, int outputs, int i
   const MatrixWalk walk(outputs, inputs);
   const Deal deal = state->dealer.Take(walk.blocks);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, chain = warp % walk.chains;
-  for (int i = 0; i < deal.count; i += walk.blocks_a_round()) {
-    const int tasks = min(walk.blocks_a_round(), deal.count - i) * walk.chains;
+  for (int i = 0; i < deal.count; i += walk.blocks_a_round(state->ring.count)) {
+    const int tasks = min(walk.blocks_a_round(state->ring.count), deal.count - i) * walk.chains;
     const int block = deal.item(i + warp / walk.chains);
     float total[4] = {}, sums[4] = {};
     if (warp < tasks) {

@@ -42,6 +42,9 @@ struct StreamRing {
       full[i].Init(1);
       empty[i].Init(1);
     }
+    // The copy engine must see the barriers as they are now.
+    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::
+                     : "memory");
   }
 
   // The producer's: fills the slot with `bytes` (a multiple of 16) from device memory as soon as it
@@ -58,8 +61,12 @@ struct StreamRing {
     full[at.slot].Arrive();
   }
 
-  // The consumer's: a warp waits for a slot, reads it, and lets it go.
+  // The consumer's: a warp waits for a slot, reads it, and lets it go. Copies arrive in any order,
+  // so that the slot's last content, another warp's, may still be on its way: the parity of `full`
+  // alone would take the time before it for the time after. That other warp is waited for first.
+  // No warp may be more than `count` slots ahead of its last one.
   __device__ __forceinline__ void Await(const StreamPosition& at) const {
+    empty[at.slot].Wait(at.parity ^ 1);
     full[at.slot].Wait(at.parity);
   }
   __device__ __forceinline__ void Release(const StreamPosition& at) const {
