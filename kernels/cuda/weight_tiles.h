@@ -29,11 +29,14 @@ SIEVE_HOST_DEVICE constexpr int64_t TiledElements(int64_t outputs, int64_t input
 
 // Where the element [output, input] is, in elements.
 SIEVE_HOST_DEVICE constexpr int64_t TiledOffset(int64_t output, int64_t input, int64_t inputs) {
-  const int64_t tile =
-      output / kWeightTileRows * WeightTilesAcross(inputs) + input / kWeightTileDepth;
-  const int64_t row = output % kWeightTileRows, column = input % kWeightTileDepth;
-  return tile * kWeightTileElements + row * kWeightTileDepth + ((column / 8) ^ (row % 8)) * 8 +
-         column % 8;
+  // In 32 bits, which is fast enough for kernels that ask for every 16 bytes; 2^32 tiles are
+  // plenty.
+  const uint32_t row = static_cast<uint32_t>(output), column = static_cast<uint32_t>(input);
+  const uint32_t tile = row / kWeightTileRows * static_cast<uint32_t>(WeightTilesAcross(inputs)) +
+                        column / kWeightTileDepth;
+  const uint32_t inside =
+      row % kWeightTileRows * kWeightTileDepth + ((column / 8 ^ row) & 7) * 8 + column % 8;
+  return static_cast<int64_t>(tile) * kWeightTileElements + inside;
 }
 
 // Gate and up projections are one matrix in which eight rows of the gate alternate with the eight
