@@ -16,17 +16,16 @@ namespace sieve::cuda {
 namespace {
 
 static_assert(kConsumers == kNormThreads);
-constexpr int kThreads = kConsumers + 32;
+constexpr int kThreads = kConsumers + 32;  // one warp copies
 constexpr int kHold = 2;  // float4s of a row that a thread of a norm holds
 constexpr int kMaxHidden = 4 * kHold * kNormThreads;
 
 struct SharedFixed {
   StageBarrier full[kMaxSlots], empty[kMaxSlots];
-  float exchange[kConsumerWarps][32][4];
+  StepPlan plan;
+  float4 exchange[kGroupWarps][32];
   float rotations[kMaxDecodeStepTokens][kStepHeadDim];
   float norm_sums[kMaxDecodeStepTokens][kConsumerWarps];
-  int unit_begins[kMaxDecodeStepTokens + 1];
-  alignas(16) char zeros[16];
 };
 
 // Bytes from one token's activations in shared memory to the next's: ldmatrix meets no bank twice.
@@ -37,70 +36,97 @@ __host__ __device__ int ActivationStride(const DecodeStepParams& p) {
   return (widest + 8) * 2;
 }
 
-// The ring, then what is fixed, then activations (or what merging needs).
+// The part of shared memory that a phase uses as it needs.
+union SharedScratch {
+  char activations[16];  // [num_tokens, ActivationStride]
+  GroupScratch attention[2];
+  MergeScratch merge;
+};
+
+__host__ __device__ constexpr int Aligned(int64_t bytes) {
+  return static_cast<int>((bytes + 127) / 128 * 128);
+}
+
+// The ring, then what is fixed, the layers' weights, scratch.
 struct SharedLayout {
-  int slots = 0, fixed = 0, activations = 0;
+  int slots = 0, fixed = 0, layers = 0, scratch = 0;
 
   __host__ __device__ SharedLayout(const DecodeStepParams& p, int bytes) {
-    const int stride_bytes = p.num_tokens * ActivationStride(p);
-    const int merge_bytes = static_cast<int>(sizeof(MergeScratch));
-    const int other = (static_cast<int>(sizeof(SharedFixed)) + 15) / 16 * 16 +
-                      ((stride_bytes > merge_bytes ? stride_bytes : merge_bytes) + 15) / 16 * 16;
-    slots = (bytes - other) / kSlotBytes;
+    const int activations = Aligned(int64_t{p.num_tokens} * ActivationStride(p));
+    const int other = Aligned(sizeof(SharedScratch));
+    const int layer_bytes = Aligned(int64_t{p.num_layers} * sizeof(DecodeStepLayer));
+    slots = (bytes - Aligned(sizeof(SharedFixed)) - layer_bytes -
+             (activations > other ? activations : other)) /
+            kSlotBytes;
     if (slots > kMaxSlots) slots = kMaxSlots;
     fixed = slots * kSlotBytes;
-    activations = fixed + (static_cast<int>(sizeof(SharedFixed)) + 15) / 16 * 16;
+    layers = fixed + Aligned(sizeof(SharedFixed));
+    scratch = layers + layer_bytes;
   }
+};
+
+#ifdef SIEVE_STEP_CLOCKS
+__device__ long long g_clocks[256][16][20];
+#define CLOCK(layer, i) do { if (threadIdx.x == 0 && (i) < 20) g_clocks[blockIdx.x][layer][(i) % 20] = clock64(); } while (false)
+#else
+#define CLOCK(layer, i)
+#endif
+// A thread's weights of a norm, read before they are needed.
+struct NormWeight {
+  float4 w[kHold];
 };
 
 // What the warps that compute do, phase by phase. kTokens: at most so many.
 template <typename T, int kTokens>
 class Consumer {
  public:
-  __device__ Consumer(const DecodeStepParams& p, const StreamRing& ring, SharedFixed* fixed,
-                      char* activations, float scale_log2)
+  __device__ Consumer(const DecodeStepParams& p, const DecodeStepLayer* layers,
+                      const StreamRing& ring, SharedFixed* fixed, SharedScratch* scratch,
+                      float scale_log2)
       : p_(p),
+        layers_(layers),
+        plan_(fixed->plan),
         fixed_(fixed),
-        activations_(activations),
+        scratch_(scratch),
         stride_(ActivationStride(p)),
         scale_log2_(scale_log2),
         barrier_(p.counters) {
     state_.ring = ring;
     state_.exchange = fixed->exchange;
-    const int lane = threadIdx.x % 32, token = lane % 8;
-    x_ = token < p.num_tokens ? ActivationLane{activations + token * stride_ + lane / 8 * 16, 2}
-                              : ActivationLane{fixed->zeros, 0};
+    addresses_ = AddressesOf(scratch->activations, stride_, p.num_tokens);
   }
 
+  // Phase by phase: the activations of a product, the product, a barrier.
   __device__ __forceinline__ void Run() {
-    int splits = 0;
-    for (int t = 0; t < p_.num_tokens; ++t) splits += SplitsOf(p_.positions[t]);
-    const bool merge_everywhere = splits <= kMergeEverywhere;
-    for (int layer = 0; layer < p_.num_layers; ++layer) {
-      const DecodeStepLayer& w = p_.layers[layer];
-      Norm(layer == 0, w.attention_norm);
-      Qkv(w);
-      GridSync();
-      AttendUnits<T>(p_, layer, fixed_->unit_begins, fixed_->rotations[0], scale_log2_, &state_);
-      GridSync();
-      if (merge_everywhere) {
-        MergeAll();
+    NormWeight norm = Weight(layers_[0].attention_norm);
+    for (int layer = 0, phase = kQkv;;) {
+      const DecodeStepLayer& w = layers_[layer];
+      CLOCK(layer, phase * 4);
+      if (phase == kOutput) {
+        Attend(layer);
+      } else if (phase == kDown) {
+        LoadRows(p_.inner, p_.intermediate);
       } else {
-        MergeShare<T>(p_, reinterpret_cast<MergeScratch*>(activations_));
-        GridSync();
-        LoadRows(p_.attention, p_.num_heads * kStepHeadDim);
+        Norm(layer == 0 && phase == kQkv, norm);
       }
-      AddToResidual(w.o_bias, p_.num_heads * kStepHeadDim);
+      CLOCK(layer, phase * 4 + 1);
+      Project(w, static_cast<Phase>(phase));
+      CLOCK(layer, phase * 4 + 2);
+      if (phase == kHead) break;
+      if (phase == kOutput) norm = Weight(w.mlp_norm);
+      if (phase == kDown && layer + 1 < p_.num_layers) norm = Weight(layers_[layer + 1].attention_norm);
+      if (phase == kDown && layer + 1 == p_.num_layers) norm = Weight(p_.final_norm);
       GridSync();
-      Norm(false, w.mlp_norm);
-      GateUp(w);
-      GridSync();
-      LoadRows(p_.inner, p_.intermediate);
-      AddToResidual(w.down_bias, p_.intermediate);
-      GridSync();
+      CLOCK(layer, phase * 4 + 3);
+      if (phase != kDown) {
+        ++phase;
+      } else if (layer + 1 < p_.num_layers) {
+        phase = kQkv;
+        ++layer;
+      } else {
+        phase = kHead;
+      }
     }
-    Norm(false, p_.final_norm);
-    Logits();
     if (threadIdx.x == 0) barrier_.Finish();
   }
 
@@ -109,10 +135,22 @@ class Consumer {
     ConsumerSync();
     if (threadIdx.x == 0) barrier_.Sync();
     ConsumerSync();
+    state_.at.since = 0;
   }
 
-  __device__ __forceinline__ T* Row(int token) const {
-    return reinterpret_cast<T*>(activations_ + token * stride_);
+  // Where element k of a token's activations is.
+  __device__ __forceinline__ T* Activation(int token, int k) const {
+    return reinterpret_cast<T*>(scratch_->activations + token * stride_) + k;
+  }
+
+  __device__ __forceinline__ NormWeight Weight(const float* weight) const {
+    NormWeight norm;
+#pragma unroll
+    for (int h = 0; h < kHold; ++h) {
+      const int i = static_cast<int>(threadIdx.x) + h * kNormThreads;
+      if (4 * i < p_.hidden) norm.w[h] = reinterpret_cast<const float4*>(weight)[i];
+    }
+    return norm;
   }
 
   // Four neighbours of the residual stream; in the first layer, of the embedding.
@@ -126,18 +164,16 @@ class Consumer {
   }
 
   // Normalised rows of the residual stream to shared memory.
-  __device__ __forceinline__ void Norm(bool embed, const float* weight) {
+  __device__ __forceinline__ void Norm(bool embed, const NormWeight& weight) {
     const int tid = threadIdx.x, quads = p_.hidden / 4;
-    float4 v[kTokens][kHold], w[kHold];
+    float4 v[kTokens][kHold];
 #pragma unroll
-    for (int h = 0; h < kHold; ++h) {
-      const int i = tid + h * kNormThreads;
-      if (i >= quads) continue;
+    for (int t = 0; t < kTokens; ++t) {
 #pragma unroll
-      for (int t = 0; t < kTokens; ++t) {
-        if (t < p_.num_tokens) v[t][h] = LoadResidual(embed, t, i);
+      for (int h = 0; h < kHold; ++h) {
+        const int i = tid + h * kNormThreads;
+        if (t < p_.num_tokens && i < quads) v[t][h] = LoadResidual(embed, t, i);
       }
-      w[h] = reinterpret_cast<const float4*>(weight)[i];
     }
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
@@ -159,8 +195,9 @@ class Consumer {
       for (int h = 0; h < kHold; ++h) {
         const int i = tid + h * kNormThreads;
         if (i >= quads) continue;
-        const float4 y = Normalize(v[t][h], scale, w[h]);
-        reinterpret_cast<uint2*>(Row(t))[i] = make_uint2(Pack<T>(y.x, y.y), Pack<T>(y.z, y.w));
+        const float4 y = Normalize(v[t][h], scale, weight.w[h]);
+        *reinterpret_cast<uint2*>(Activation(t, 4 * i)) =
+            make_uint2(Pack<T>(y.x, y.y), Pack<T>(y.z, y.w));
         if (embed && blockIdx.x == t) {
           reinterpret_cast<float4*>(p_.residual + int64_t{t} * p_.hidden)[i] = v[t][h];
         }
@@ -171,28 +208,56 @@ class Consumer {
 
   // Rows [num_tokens, width] of T to shared memory.
   __device__ __forceinline__ void LoadRows(const void* rows, int width) {
+    constexpr int kAhead = 4;
     const int chunks = width / 8;
-#pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-      if (t >= p_.num_tokens) break;
+    for (int t = 0; t < p_.num_tokens; ++t) {
       const uint4* from = static_cast<const uint4*>(rows) + int64_t{t} * chunks;
-#pragma unroll 4
-      for (int i = threadIdx.x; i < chunks; i += kConsumers) {
-        reinterpret_cast<uint4*>(Row(t))[i] = __ldcg(from + i);
+      for (int begin = threadIdx.x; begin < chunks; begin += kAhead * kConsumers) {
+        uint4 v[kAhead];
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+          const int i = begin + a * kConsumers;
+          if (i < chunks) v[a] = __ldcg(from + i);
+        }
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+          const int i = begin + a * kConsumers;
+          if (i < chunks) *reinterpret_cast<uint4*>(Activation(t, 8 * i)) = v[a];
+        }
       }
     }
     ConsumerSync();
   }
 
   // Attention's result to shared memory.
+  __device__ __forceinline__ void Attend(int layer) {
+    AttendUnits<T>(p_, plan_, layer, fixed_->rotations[0], scale_log2_, scratch_->attention,
+                   &state_);
+    CLOCK(layer, 18);
+    GridSync();
+    CLOCK(layer, 19);
+    if (plan_.splits <= kMergeEverywhere) {
+      MergeAll();
+    } else {
+      MergeShare<T>(p_, plan_, &scratch_->merge);
+      GridSync();
+      LoadRows(p_.attention, p_.num_heads * kStepHeadDim);
+    }
+  }
+
+  // A warp a head, a lane two neighbouring elements.
   __device__ __forceinline__ void MergeAll() {
-    const int width = p_.num_heads * kStepHeadDim;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     for (int t = 0; t < p_.num_tokens; ++t) {
-      const int splits = SplitsOf(p_.positions[t]);
-#pragma unroll 4
-      for (int i = threadIdx.x; i < width; i += kConsumers) {
-        Row(t)[i] = FromFloat<T>(
-            MergedElement(PartialOf(p_, t, i / kStepHeadDim), splits, i % kStepHeadDim));
+      for (int head = warp; head < p_.num_heads; head += 4 * kConsumerWarps) {
+        float2 out[4];
+        MergeHeads<4>(p_, t, head, kConsumerWarps, SplitsOf(plan_.positions[t]), out);
+#pragma unroll
+        for (int h = 0; h < 4; ++h) {
+          const int at = (head + h * kConsumerWarps) * kStepHeadDim + 2 * lane;
+          if (head + h * kConsumerWarps >= p_.num_heads) break;
+          *reinterpret_cast<uint32_t*>(Activation(t, at)) = Pack<T>(out[h].x, out[h].y);
+        }
       }
     }
     ConsumerSync();
@@ -202,83 +267,99 @@ class Consumer {
     return bias != nullptr ? sum + bias[row] : sum;
   }
 
-  __device__ __forceinline__ void Qkv(const DecodeStepLayer& w) {
-    const int width = (p_.num_heads + 2 * p_.num_kv_heads) * kStepHeadDim;
-    Product<T>(
-        &state_, width, p_.hidden, x_, [](int, float(&)[4]) {},
-        [&](int block, const float(&sums)[4]) {
-          ForSums(block, p_.num_tokens, [&](int e, int token, int row) {
-            p_.qkv[int64_t{token} * width + row] = WithBias(w.qkv_bias, row, sums[e]);
-          });
-        });
+  // Where a product's result goes.
+  struct Target {
+    float* y = nullptr;  // [num_tokens, width]
+    int width = 0;
+    const float* bias = nullptr;
+  };
+  __device__ __forceinline__ Target TargetOf(const DecodeStepLayer& w, Phase phase) const {
+    switch (phase) {
+      case kQkv:
+        return {p_.qkv, (p_.num_heads + 2 * p_.num_kv_heads) * kStepHeadDim, w.qkv_bias};
+      case kGateUp:
+        return {nullptr, 2 * p_.intermediate, w.gate_up_bias};
+      case kHead:
+        return {p_.logits, p_.vocabulary, nullptr};
+      default:
+        return {p_.residual, p_.hidden, phase == kOutput ? w.o_bias : w.down_bias};
+    }
   }
 
-  // Of the attention's and the MLP's output projection, which are alike.
-  __device__ __forceinline__ void AddToResidual(const float* bias, int inputs) {
-    Product<T>(
-        &state_, p_.hidden, inputs, x_,
-        [&](int block, float(&sums)[4]) {
-          ForSums(block, p_.num_tokens, [&](int e, int token, int row) {
-            sums[e] = __ldcg(p_.residual + int64_t{token} * p_.hidden + row);
-          });
-        },
-        [&](int block, const float(&sums)[4]) {
-          ForSums(block, p_.num_tokens, [&](int e, int token, int row) {
-            p_.residual[int64_t{token} * p_.hidden + row] = WithBias(bias, row, sums[e]);
-          });
-        });
-  }
-
-  // Eight rows of the gate are followed by the eight of up that belong to them.
-  __device__ __forceinline__ void GateUp(const DecodeStepLayer& w) {
+  // The block's share of a product.
+  __device__ __forceinline__ void Project(const DecodeStepLayer& w, Phase phase) {
+    const Target target = TargetOf(w, phase);
+    const bool add = phase == kOutput || phase == kDown;
     T* const inner = static_cast<T*>(p_.inner);
     Product<T>(
-        &state_, 2 * p_.intermediate, p_.hidden, x_, [](int, float(&)[4]) {},
-        [&](int block, const float(&sums)[4]) {
-          ForSums(block, p_.num_tokens, [&](int e, int token, int row) {
-            if (e >= 2) return;
-            const float gate = WithBias(w.gate_up_bias, row, sums[e]);
-            const float up = WithBias(w.gate_up_bias, row + 8, sums[e + 2]);
-            inner[int64_t{token} * p_.intermediate + block * 8 + row % 8] =
-                FromFloat<T>(SwiGluOf(gate, up));
+        &state_, plan_.phases[phase], addresses_,
+        [&](int item, float(&sums)[4]) {
+          if (!add) return;
+          ForSums(item, p_.num_tokens, [&](int e, int token, int row) {
+            sums[e] = __ldcg(target.y + int64_t{token} * target.width + row);
           });
-        });
-  }
-
-  __device__ __forceinline__ void Logits() {
-    Product<T>(
-        &state_, p_.vocabulary, p_.hidden, x_, [](int, float(&)[4]) {},
-        [&](int block, const float(&sums)[4]) {
-          ForSums(block, p_.num_tokens, [&](int e, int token, int row) {
-            if (row < p_.vocabulary) p_.logits[int64_t{token} * p_.vocabulary + row] = sums[e];
+        },
+        [&](int item, const float(&sums)[4]) {
+          ForSums(item, p_.num_tokens, [&](int e, int token, int row) {
+            if (phase != kGateUp) {
+              if (row >= target.width) return;
+              target.y[int64_t{token} * target.width + row] = WithBias(target.bias, row, sums[e]);
+            } else if (e < 2) {
+              // Eight rows of the gate are followed by the eight of up that belong to them.
+              inner[int64_t{token} * p_.intermediate + item * 8 + row % 8] = FromFloat<T>(
+                  SwiGluOf(WithBias(target.bias, row, sums[e]),
+                           WithBias(target.bias, row + 8, sums[e + 2])));
+            }
           });
         });
   }
 
   const DecodeStepParams& p_;
+  const DecodeStepLayer* const layers_;
+  const StepPlan& plan_;
   SharedFixed* const fixed_;
-  char* const activations_;
-  const int stride_;
+  SharedScratch* const scratch_;
+  const int stride_;  // of activations
   const float scale_log2_;
   GridBarrier barrier_;  // the first thread's
   ConsumerState state_;
-  ActivationLane x_;
+  LaneAddresses addresses_;
 };
+
+// By one thread.
+[[maybe_unused]] __device__ __forceinline__ void MakePlan(const DecodeStepParams& p, int ring_slots,
+                                                          StepPlan* plan) {
+  const int query_width = p.num_heads * kStepHeadDim;
+  const int qkv_width = query_width + 2 * p.num_kv_heads * kStepHeadDim;
+  plan->phases[kQkv] = PlanProduct(qkv_width, p.hidden, ring_slots);
+  plan->phases[kOutput] = PlanProduct(p.hidden, query_width, ring_slots);
+  plan->phases[kGateUp] = PlanProduct(2 * p.intermediate, p.hidden, ring_slots);
+  plan->phases[kDown] = PlanProduct(p.hidden, p.intermediate, ring_slots);
+  plan->phases[kHead] = PlanProduct(p.vocabulary, p.hidden, ring_slots);
+  int units = 0;
+  for (int t = 0; t < p.num_tokens; ++t) {
+    const int position = p.positions[t], splits = SplitsOf(position);
+    plan->positions[t] = position;
+    plan->newest_pages[t] =
+        p.block_tables[p.sequences[t] * p.block_table_stride + position / kPageTokens];
+    plan->unit_begins[t] = units;
+    units += splits * p.num_kv_heads;
+  }
+  plan->unit_begins[p.num_tokens] = units;
+  plan->splits = units / p.num_kv_heads;
+  plan->phases[kAttend] = PlanItems(units);
+}
 
 // What all warps need before they part.
 [[maybe_unused]] __device__ __forceinline__ void SetUp(const DecodeStepParams& p,
-                                                       const StreamRing& ring, SharedFixed* fixed) {
-  constexpr int kHalf = kStepHeadDim / 2;
-  if (threadIdx.x == 0) {
-    ring.Init();
-    int begin = 0;
-    for (int t = 0; t < p.num_tokens; ++t) {
-      fixed->unit_begins[t] = begin;
-      begin += SplitsOf(p.positions[t]) * p.num_kv_heads;
-    }
-    fixed->unit_begins[p.num_tokens] = begin;
+                                                       const StreamRing& ring, SharedFixed* fixed,
+                                                       DecodeStepLayer* layers) {
+  constexpr int kHalf = kStepHeadDim / 2, kWords = sizeof(DecodeStepLayer) / 8;
+  if (threadIdx.x == 0) ring.Init();
+  if (threadIdx.x == 32) MakePlan(p, ring.count, &fixed->plan);
+  for (int i = threadIdx.x; i < p.num_layers * kWords; i += kThreads) {
+    reinterpret_cast<uint64_t*>(layers)[i] = reinterpret_cast<const uint64_t*>(p.layers)[i];
   }
-  if (threadIdx.x < 16) fixed->zeros[threadIdx.x] = 0;
   for (int i = threadIdx.x; i < p.num_tokens * kHalf; i += kThreads) {
     const float angle = static_cast<float>(p.positions[i / kHalf]) * p.frequencies[i % kHalf];
     fixed->rotations[i / kHalf][i % kHalf] = cosf(angle);
@@ -295,12 +376,15 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(1024) char shared[];
   const SharedLayout layout(p, shared_bytes);
   auto* const fixed = reinterpret_cast<SharedFixed*>(shared + layout.fixed);
+  auto* const layers = reinterpret_cast<DecodeStepLayer*>(shared + layout.layers);
   const StreamRing ring = {shared, fixed->full, fixed->empty, layout.slots};
-  SetUp(p, ring, fixed);
+  SetUp(p, ring, fixed, layers);
   if (threadIdx.x >= kConsumers) {
-    DecodeStepProducer(p, ring, fixed->unit_begins).Run();
+    DecodeStepProducer(p, layers, fixed->plan, ring).Run();
   } else {
-    Consumer<T, kTokens>(p, ring, fixed, shared + layout.activations, scale_log2).Run();
+    Consumer<T, kTokens>(p, layers, ring, fixed,
+                         reinterpret_cast<SharedScratch*>(shared + layout.scratch), scale_log2)
+        .Run();
   }
 #endif
 }
@@ -323,8 +407,7 @@ const Chip& ThisChip() {
 }
 
 bool ProductFits(int inputs) {
-  return inputs % 64 == 0 && (inputs <= kChainLength || inputs % kChainLength == 0) &&
-         inputs <= 4 * kChainLength;
+  return inputs % 64 == 0 && (inputs <= kChainLength || inputs == 2 * kChainLength);
 }
 
 template <typename T, int kTokens>
@@ -340,12 +423,26 @@ cudaError_t Launch(DecodeStepParams p, cudaStream_t stream) {
                                      shared_bytes, stream);
 }
 
+// The next variant of the kernel that takes so many tokens.
+int TokensOfKernel(int tokens) { return tokens <= 2 ? tokens : tokens <= 4 ? 4 : 8; }
+
 template <typename T>
 cudaError_t LaunchTokens(const DecodeStepParams& p, cudaStream_t stream) {
-  if (p.num_tokens == 1) return Launch<T, 1>(p, stream);
-  if (p.num_tokens == 2) return Launch<T, 2>(p, stream);
-  if (p.num_tokens <= 4) return Launch<T, 4>(p, stream);
-  return Launch<T, 8>(p, stream);
+  switch (TokensOfKernel(p.num_tokens)) {
+#ifdef SIEVE_ONLY_ONE
+    default:
+      return Launch<T, 1>(p, stream);
+#else
+    case 1:
+      return Launch<T, 1>(p, stream);
+    case 2:
+      return Launch<T, 2>(p, stream);
+    case 4:
+      return Launch<T, 4>(p, stream);
+    default:
+      return Launch<T, 8>(p, stream);
+#endif
+  }
 }
 
 }  // namespace

@@ -20,19 +20,44 @@ inline constexpr int kMergeChunk = 256;  // splits, at a time
 // Splits of all tokens together up to which every block merges for itself.
 inline constexpr int kMergeEverywhere = 8;
 
-__device__ __forceinline__ int SplitsOf(int position) { return position / kSplitTokens + 1; }
-
-// Element `dim` of a head's result.
-__device__ __forceinline__ float MergedElement(const float* partial, int splits, int dim) {
-  SoftmaxState state;
-  float out = 0;
-#pragma unroll 4
-  for (int split = 0; split < splits; ++split, partial += kPartialFloats) {
-    const float2 next = __ldcg(reinterpret_cast<const float2*>(partial + kStepHeadDim));
-    const MergeFactors f = Merge(&state, {next.x, next.y});
-    out = MergeValue(f, out, __ldcg(partial + dim));
+// Of kHeads heads, `stride` apart, a lane's elements 2 lane and the next. Reads all that it needs at
+// once, or, if there are more splits, four of them.
+template <int kHeads>
+__device__ __forceinline__ void MergeHeads(const DecodeStepParams& p, int token, int head,
+                                           int stride, int splits, float2 (&out)[kHeads]) {
+  constexpr int kAhead = 4;
+  SoftmaxState state[kHeads];
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) out[h] = make_float2(0, 0);
+  for (int begin = 0; begin < splits; begin += kAhead) {
+    // A split that does not exist changes nothing.
+    float2 parts[kHeads][kAhead], values[kHeads][kAhead];
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) {
+      const float* partial = PartialOf(p, token, min(head + h * stride, p.num_heads - 1));
+#pragma unroll
+      for (int s = 0; s < kAhead; ++s) {
+        const bool exists = begin + s < splits;
+        const auto* at = reinterpret_cast<const float2*>(partial + (begin + s) * kPartialFloats);
+        parts[h][s] = exists ? __ldcg(at + kStepHeadDim / 2) : make_float2(-INFINITY, 0);
+        values[h][s] = exists ? __ldcg(at + threadIdx.x % 32) : make_float2(0, 0);
+      }
+    }
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+      for (int s = 0; s < kAhead; ++s) {
+        const MergeFactors f = Merge(&state[h], {parts[h][s].x, parts[h][s].y});
+        out[h].x = MergeValue(f, out[h].x, values[h][s].x);
+        out[h].y = MergeValue(f, out[h].y, values[h][s].y);
+      }
+    }
   }
-  return out * (1 / state.total);
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+    const float scale = 1 / state[h].total;
+    out[h] = make_float2(out[h].x * scale, out[h].y * scale);
+  }
 }
 
 struct MergeScratch {
@@ -116,11 +141,12 @@ __device__ __forceinline__ void MergeDims(const float* partial, int splits, int 
 
 // The block's share of all heads; p.attention is complete after the next barrier of the grid.
 template <typename T>
-__device__ __forceinline__ void MergeShare(const DecodeStepParams& p, MergeScratch* scratch) {
+__device__ __forceinline__ void MergeShare(const DecodeStepParams& p, const StepPlan& plan,
+                                           MergeScratch* scratch) {
   constexpr int kParts = kStepHeadDim / kMergeDims;
   for (int item = blockIdx.x; item < p.num_tokens * p.num_heads * kParts; item += gridDim.x) {
     const int row = item / kParts, token = row / p.num_heads, head = row % p.num_heads;
-    MergeDims(PartialOf(p, token, head), SplitsOf(p.positions[token]), item % kParts * kMergeDims,
+    MergeDims(PartialOf(p, token, head), SplitsOf(plan.positions[token]), item % kParts * kMergeDims,
               static_cast<T*>(p.attention) + row * kStepHeadDim, scratch);
   }
 }

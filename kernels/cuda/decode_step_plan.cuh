@@ -13,9 +13,59 @@
 
 namespace sieve::cuda {
 
-inline constexpr int kConsumerWarps = 8;
+inline constexpr int kStepHeadDim = 64;
+inline constexpr int kGroupWarps = 4;  // of a warpgroup
+inline constexpr int kConsumerWarps = 2 * kGroupWarps;
+inline constexpr int kConsumers = 32 * kConsumerWarps;
 inline constexpr int kSlotDepth = 512;  // of k: 16 outputs fill a slot
+inline constexpr int kSlotTiles = kSlotDepth / kWeightTileDepth;
 inline constexpr int kPagesPerSplit = kSplitTokens / kPageTokens;
+static_assert(kPagesPerSplit == kGroupWarps);
+
+// A layer's products, the last one, and attention, which comes before the output's projection.
+enum Phase { kQkv, kOutput, kGateUp, kDown, kHead, kAttend, kPhases };
+
+// A phase's items are dealt to the blocks of the grid like cards. What needs divisions is computed
+// once a step.
+struct PhasePlan {
+  int quotient = 0, remainder = 0;  // of the items by the blocks
+  // Of a product, whose items are 16 outputs:
+  int chains = 0;          // of a sum: 1, or 2, which two warpgroups compute
+  int depth = 0;           // of a chain
+  int steps = 0;           // slots of a chain
+  int items_a_round = 0;   // side by side: no more chains than slots (StreamRing::Await)
+  int tiles_an_item = 0;
+};
+
+// What all warps of a block know of the step; in shared memory.
+struct StepPlan {
+  PhasePlan phases[kPhases];
+  int positions[kMaxDecodeStepTokens];
+  int32_t newest_pages[kMaxDecodeStepTokens];    // that hold the tokens' own keys and values
+  int unit_begins[kMaxDecodeStepTokens + 1];     // the first unit of attention of each sequence
+  int splits = 0;                                // of all sequences together
+};
+
+__device__ __forceinline__ int SplitsOf(int position) { return position / kSplitTokens + 1; }
+
+[[maybe_unused]] __device__ __forceinline__ PhasePlan PlanItems(int items) {
+  const int blocks = static_cast<int>(gridDim.x);
+  PhasePlan plan;
+  plan.quotient = items / blocks;
+  plan.remainder = items % blocks;
+  return plan;
+}
+
+[[maybe_unused]] __device__ __forceinline__ PhasePlan PlanProduct(int outputs, int inputs,
+                                                                  int ring_slots) {
+  PhasePlan plan = PlanItems((outputs + kWeightTileRows - 1) / kWeightTileRows);
+  plan.chains = inputs > kChainLength ? 2 : 1;
+  plan.depth = inputs / plan.chains;
+  plan.steps = (plan.depth + kSlotDepth - 1) / kSlotDepth;
+  plan.items_a_round = min(kConsumerWarps, ring_slots) / plan.chains;
+  plan.tiles_an_item = static_cast<int>(WeightTilesAcross(inputs));
+  return plan;
+}
 
 // Items first, first + gridDim.x, ... of a phase.
 struct Deal {
@@ -27,49 +77,23 @@ struct Deal {
   }
 };
 
-// Deals the items of phase after phase like cards, each phase beginning where the last one stopped,
-// so that all blocks get nearly the same.
+// Deals the items of phase after phase, each phase beginning where the last one stopped, so that
+// all blocks get nearly the same.
 class Dealer {
  public:
-  __device__ __forceinline__ Deal Take(int items) {
+  __device__ __forceinline__ Deal Take(const PhasePlan& plan) {
     const int blocks = static_cast<int>(gridDim.x);
     Deal deal;
     deal.first = static_cast<int>(blockIdx.x) - next_;
     if (deal.first < 0) deal.first += blocks;
-    if (deal.first < items) deal.count = (items - 1 - deal.first) / blocks + 1;
-    next_ = (next_ + items) % blocks;
+    deal.count = plan.quotient + (deal.first < plan.remainder ? 1 : 0);
+    next_ += plan.remainder;
+    if (next_ >= blocks) next_ -= blocks;
     return deal;
   }
 
  private:
   int next_ = 0;
-};
-
-// Tasks that the warps do side by side: no more than there are slots (StreamRing::Await).
-__device__ __forceinline__ int TasksARound(int ring_slots) {
-  return min(kConsumerWarps, ring_slots);
-}
-
-// A product's items are 16 outputs. In a round, each of its chains (kChainLength) is one warp's.
-struct MatrixWalk {
-  int blocks = 0;
-  int chains = 0;
-  int depth = 0;  // of a chain
-  int steps = 0;  // slots of a chain
-  int64_t block_tiles = 0;
-
-  __device__ __forceinline__ MatrixWalk(int outputs, int inputs)
-      : blocks((outputs + kWeightTileRows - 1) / kWeightTileRows),
-        chains(inputs > kChainLength ? inputs / static_cast<int>(kChainLength) : 1),
-        depth(inputs / chains),
-        steps((depth + kSlotDepth - 1) / kSlotDepth),
-        block_tiles(WeightTilesAcross(inputs)) {}
-  __device__ __forceinline__ int blocks_a_round(int ring_slots) const {
-    return TasksARound(ring_slots) / chains;
-  }
-  __device__ __forceinline__ int depth_at(int step) const {
-    return min(kSlotDepth, depth - step * kSlotDepth);
-  }
 };
 
 // Attention's items: a split of a sequence and a key/value head.
@@ -80,16 +104,14 @@ struct AttentionUnit {
   int pages = 0;
 };
 
-// `begins` [num_tokens + 1]: the first unit of each sequence.
-__device__ __forceinline__ AttentionUnit UnitOf(const DecodeStepParams& p, const int* begins,
-                                                int index) {
+__device__ __forceinline__ AttentionUnit UnitOf(const StepPlan& plan, int num_kv_heads, int index) {
   AttentionUnit unit;
-  while (index >= begins[unit.token + 1]) ++unit.token;
-  index -= begins[unit.token];
-  unit.kv_head = index % p.num_kv_heads;
-  unit.split = index / p.num_kv_heads;
-  unit.pages =
-      min(kPagesPerSplit, p.positions[unit.token] / kPageTokens + 1 - unit.split * kPagesPerSplit);
+  while (index >= plan.unit_begins[unit.token + 1]) ++unit.token;
+  index -= plan.unit_begins[unit.token];
+  unit.kv_head = index % num_kv_heads;
+  unit.split = index / num_kv_heads;
+  unit.pages = min(kPagesPerSplit,
+                   plan.positions[unit.token] / kPageTokens + 1 - unit.split * kPagesPerSplit);
   return unit;
 }
 

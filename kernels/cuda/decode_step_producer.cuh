@@ -14,95 +14,82 @@ namespace sieve::cuda {
 
 class DecodeStepProducer {
  public:
-  __device__ DecodeStepProducer(const DecodeStepParams& p, const StreamRing& ring,
-                                const int* unit_begins)
-      : p_(p), ring_(ring), unit_begins_(unit_begins) {}
+  __device__ DecodeStepProducer(const DecodeStepParams& p, const DecodeStepLayer* layers,
+                                const StepPlan& plan, const StreamRing& ring)
+      : p_(p), layers_(layers), plan_(plan), ring_(ring) {}
 
   __device__ __forceinline__ void Run() {
-    const int query_width = p_.num_heads * 64;
-    const int qkv_width = query_width + 2 * p_.num_kv_heads * 64;
     for (int layer = 0; layer < p_.num_layers; ++layer) {
-      const DecodeStepLayer& w = p_.layers[layer];
-      Matrix(w.qkv, qkv_width, p_.hidden);
+      const DecodeStepLayer& w = layers_[layer];
+      Matrix(w.qkv, plan_.phases[kQkv]);
       Pages(layer);
-      Matrix(w.o, p_.hidden, query_width);
-      Matrix(w.gate_up, 2 * p_.intermediate, p_.hidden);
-      Matrix(w.down, p_.hidden, p_.intermediate);
+      Matrix(w.o, plan_.phases[kOutput]);
+      Matrix(w.gate_up, plan_.phases[kGateUp]);
+      Matrix(w.down, plan_.phases[kDown]);
     }
-    Matrix(p_.head, p_.vocabulary, p_.hidden);
+    Matrix(p_.head, plan_.phases[kHead]);
   }
 
  private:
-  __device__ __forceinline__ void Matrix(const void* weights, int outputs, int inputs) {
-    const MatrixWalk walk(outputs, inputs);
-    const Deal deal = dealer_.Take(walk.blocks);
+  __device__ __forceinline__ void Matrix(const void* weights, const PhasePlan& plan) {
+    const Deal deal = dealer_.Take(plan);
     if (threadIdx.x % 32 == 0) {
-      for (int i = 0; i < deal.count; i += walk.blocks_a_round(ring_.count))
-        Round(weights, walk, deal, i);
+      for (int i = 0; i < deal.count; i += plan.items_a_round) Round(weights, plan, deal, i);
     }
     __syncwarp();
   }
 
-  // All chains of some blocks, step by step.
-  __device__ __forceinline__ void Round(const void* weights, const MatrixWalk& walk,
+  // All chains of some items, step by step.
+  __device__ __forceinline__ void Round(const void* weights, const PhasePlan& plan,
                                         const Deal& deal, int first) {
-    const int blocks = min(walk.blocks_a_round(ring_.count), deal.count - first);
-    for (int step = 0; step < walk.steps; ++step) {
-      for (int block = 0; block < blocks; ++block) {
-        for (int chain = 0; chain < walk.chains; ++chain) {
-          const int64_t tile = deal.item(first + block) * walk.block_tiles +
-                               (chain * walk.depth + step * kSlotDepth) / kWeightTileDepth;
-          ring_.Fill(at_, static_cast<const char*>(weights) + tile * kWeightTileElements * 2,
-                     walk.depth_at(step) * kWeightTileRows * 2);
-          at_.Advance(1, ring_.count);
+    const int items = min(plan.items_a_round, deal.count - first);
+    for (int step = 0; step < plan.steps; ++step) {
+      const int bytes = min(kSlotDepth, plan.depth - step * kSlotDepth) * kWeightTileRows * 2;
+      for (int item = 0; item < items; ++item) {
+        for (int chain = 0; chain < plan.chains; ++chain) {
+          const int64_t tile = int64_t{deal.item(first + item)} * plan.tiles_an_item +
+                               (chain * plan.depth + step * kSlotDepth) / kWeightTileDepth;
+          Fill(static_cast<const char*>(weights) + tile * kWeightTileElements * 2, bytes);
         }
       }
     }
   }
 
+  // Unit after unit, page after page.
   __device__ __forceinline__ void Pages(int layer) {
-    const Deal deal = dealer_.Take(unit_begins_[p_.num_tokens]);
+    const Deal deal = dealer_.Take(plan_.phases[kAttend]);
     const char* base = p_.kv.base + layer * p_.layer_stride;
-    const int most_units = TasksARound(ring_.count);
-    for (int i = 0; i < deal.count; i += most_units) {
-      const int units = min(most_units, deal.count - i);
-      // Lane 8 s + u: page s of unit u.
-      const int lane = threadIdx.x % 32, page = lane / kConsumerWarps;
+    // Lane 4 u + s: page s of unit u.
+    constexpr int kUnits = 32 / kPagesPerSplit;
+    const int lane = threadIdx.x % 32, page = lane % kPagesPerSplit;
+    for (int i = 0; i < deal.count; i += kUnits) {
       const char* from = nullptr;
-      int pages = 0;
-      if (lane % kConsumerWarps < units) {
-        const AttentionUnit unit = UnitOf(p_, unit_begins_, deal.item(i + lane % kConsumerWarps));
-        pages = unit.pages;
-        if (page < pages) {
+      if (i + lane / kPagesPerSplit < deal.count) {
+        const AttentionUnit unit =
+            UnitOf(plan_, p_.num_kv_heads, deal.item(i + lane / kPagesPerSplit));
+        if (page < unit.pages) {
           const int32_t* table = p_.block_tables + p_.sequences[unit.token] * p_.block_table_stride;
           from = base + table[unit.split * kPagesPerSplit + page] * p_.kv.page_stride +
                  unit.kv_head * p_.kv.head_stride;
         }
       }
-      const int steps = __reduce_max_sync(~0u, pages);
-      for (int step = 0; step < steps; ++step) {
-        for (int unit = 0; unit < units; ++unit) {
-          const uint64_t address =
-              __shfl_sync(~0u, reinterpret_cast<uint64_t>(from), step * kConsumerWarps + unit);
-          if (lane == 0) Page(reinterpret_cast<const char*>(address));
-        }
+      for (uint32_t pages = __ballot_sync(~0u, from != nullptr); pages != 0; pages &= pages - 1) {
+        const uint64_t address =
+            __shfl_sync(~0u, reinterpret_cast<uint64_t>(from), __ffs(static_cast<int>(pages)) - 1);
+        if (lane == 0) Fill(reinterpret_cast<const char*>(address), kSlotBytes);
       }
     }
   }
 
-  // Keys and values; null: the unit has no such page.
-  __device__ __forceinline__ void Page(const char* from) {
-    if (from != nullptr) {
-      ring_.Fill(at_, from, kSlotBytes);
-    } else {
-      ring_.Skip(at_);
-    }
+  __device__ __forceinline__ void Fill(const char* from, int bytes) {
+    ring_.Fill(at_, from, bytes);
     at_.Advance(1, ring_.count);
   }
 
   const DecodeStepParams& p_;
+  const DecodeStepLayer* const layers_;
+  const StepPlan& plan_;
   const StreamRing ring_;
-  const int* const unit_begins_;
   Dealer dealer_;
   StreamPosition at_;  // lane 0's
 };

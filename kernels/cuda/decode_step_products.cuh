@@ -6,76 +6,139 @@
 #include <cstdint>
 
 #include "kernels/cuda/decode_step_plan.cuh"
+#include "kernels/cuda/element.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/weight_stream.cuh"
 
 namespace sieve::cuda {
-
-inline constexpr int kConsumers = 32 * kConsumerWarps;
 
 // A barrier of the warps that compute.
 __device__ __forceinline__ void ConsumerSync() {
   asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
 }
 
-// A lane's view of the activations [num_tokens, stride] in shared memory: of row lane % 8 the chunk
-// lane / 8; rows that do not exist are read from 16 zero bytes.
-struct ActivationLane {
-  const char* row = nullptr;
-  int step = 0;  // bytes for each element of k: 2, or 0 where there is no row
+// Where a lane's rows for ldmatrix are, in shared memory.
+struct LaneAddresses {
+  uint32_t x = 0;           // of the activations [num_tokens, stride]: row lane % 8, chunk lane / 8
+  uint32_t weights[4] = {}; // of a tile, for each 16 of k: row lane % 16, chunk lane / 16, permuted
 };
 
+// Rows of tokens that do not exist are those of the first; nobody looks at their columns.
+__device__ __forceinline__ LaneAddresses AddressesOf(const char* activations, int stride,
+                                                     int num_tokens) {
+  const int lane = threadIdx.x % 32, token = lane % 8 < num_tokens ? lane % 8 : 0;
+  LaneAddresses at;
+  at.x = SharedAddress(activations + token * stride + lane / 8 * 16);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    at.weights[i] = lane % 16 * 128 + ((lane / 16 + 2 * i) ^ (lane % 8)) * 16;
+  }
+  return at;
+}
+
+template <int kOffset>
+__device__ __forceinline__ void LoadMatricesAt(uint32_t address, uint32_t (&m)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4+%5];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(address), "n"(kOffset));
+}
+
 // Fragments of 64 of k: four steps of 16.
-struct StepFragments {
+struct TileFragments {
   uint32_t weights[4][4];
   uint32_t x[2][4];
 };
 
-__device__ __forceinline__ void LoadFragments(const char* tile, const ActivationLane& x, int k,
-                                              StepFragments* f) {
-  const int lane = threadIdx.x % 32, row = lane % 16;
-  const char* const at = tile + row * 128;
-  const int chunk = (lane / 16) ^ (row % 8);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) LoadMatrices4(at + ((chunk ^ (2 * i)) * 16), f->weights[i]);
-#pragma unroll
-  for (int i = 0; i < 2; ++i) LoadMatrices4(x.row + (k + 32 * i) * x.step, f->x[i]);
-}
-
-template <typename T>
-__device__ __forceinline__ void MultiplyFragments(const StepFragments& f, float (&sums)[4]) {
+// Tile kTile of the slot that `at` is in.
+template <int kTile>
+__device__ __forceinline__ void LoadTile(const LaneAddresses& at, TileFragments* f) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
+    LoadMatricesAt<kTile * kWeightTileElements * 2>(at.weights[i], f->weights[i]);
+  }
+  LoadMatricesAt<kTile * kWeightTileDepth * 2>(at.x, f->x[0]);
+  LoadMatricesAt<kTile * kWeightTileDepth * 2 + 64>(at.x, f->x[1]);
+}
+
+__device__ __forceinline__ LaneAddresses InSlot(const LaneAddresses& lane, uint32_t slot,
+                                                uint32_t x) {
+  LaneAddresses at;
+  at.x = x;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) at.weights[i] = slot + lane.weights[i];
+  return at;
+}
+
+template <typename T, int kFirst, int kEnd>
+__device__ __forceinline__ void MultiplySteps(const TileFragments& f, float (&sums)[4]) {
+#pragma unroll
+  for (int i = kFirst; i < kEnd; ++i) {
     Mma<T>(sums, f.weights[i], f.x[i / 2][i % 2 * 2], f.x[i / 2][i % 2 * 2 + 1]);
   }
 }
 
-// One slot: `depth` of k (a multiple of 64), from `k` on. Fragments are read one tile ahead.
-template <typename T>
-__device__ __forceinline__ void MultiplySlot(const char* slot, const ActivationLane& x, int k,
-                                             int depth, float (&sums)[4]) {
-  constexpr int kTileBytes = kWeightTileElements * 2;
-  StepFragments now, next;
-  LoadFragments(slot, x, k, &now);
-#pragma unroll
-  for (int tile = 0; tile < kSlotDepth / kWeightTileDepth; ++tile) {
-    if (tile * kWeightTileDepth >= depth) break;
-    if (tile + 1 < kSlotDepth / kWeightTileDepth) {
-      LoadFragments(slot + (tile + 1) * kTileBytes, x, k + (tile + 1) * kWeightTileDepth, &next);
-    }
-    MultiplyFragments<T>(now, sums);
-    now = next;
+// Tiles kTile .. 6 of a full slot, whose fragments are loaded one tile ahead.
+template <typename T, int kTile>
+__device__ __forceinline__ void MultiplyTiles(const LaneAddresses& at, TileFragments (&f)[2],
+                                              float (&sums)[4]) {
+  if constexpr (kTile + 1 < kSlotTiles) {
+    LoadTile<kTile + 1>(at, &f[(kTile + 1) % 2]);
+    MultiplySteps<T, 0, 4>(f[kTile % 2], sums);
+    MultiplyTiles<T, kTile + 1>(at, f, sums);
   }
+}
+
+// A warp's chain over `tiles` tiles of 64 of k, from slots `at`, `at` + stride, ... The next tile's
+// fragments are loaded while one is multiplied, across slots too: a slot is let go, and the next
+// looked for, when its last tile is in registers.
+template <typename T>
+__device__ __forceinline__ void MultiplyChain(const StreamRing& ring, StreamPosition at, int stride,
+                                              int tiles, const LaneAddresses& lane,
+                                              float (&sums)[4]) {
+  const uint32_t slots = SharedAddress(ring.slots);
+  uint32_t x = lane.x;
+  TileFragments f[2];
+  ring.Await(at);
+  LaneAddresses from = InSlot(lane, slots + at.slot * kSlotBytes, x);
+  LoadTile<0>(from, &f[0]);
+  for (; tiles >= kSlotTiles; tiles -= kSlotTiles) {
+    StreamPosition next = at;
+    next.Advance(stride, ring.count);
+    const bool last = tiles == kSlotTiles, ready = !last && ring.IsReady(next);
+    MultiplyTiles<T, 0>(from, f, sums);
+    TileFragments& tail = f[(kSlotTiles - 1) % 2];
+    MultiplySteps<T, 0, 2>(tail, sums);
+    // All of the slot is in registers: the products before have waited for it.
+    ring.Release(at);
+    if (!last) {
+      if (!ready) ring.Await(next);
+      x += kSlotDepth * 2;
+      from = InSlot(lane, slots + next.slot * kSlotBytes, x);
+      LoadTile<0>(from, &f[0]);
+    }
+    MultiplySteps<T, 2, 4>(tail, sums);
+    at = next;
+  }
+  if (tiles == 0) return;
+  // A slot that is not full.
+  for (int tile = 0;;) {
+    MultiplySteps<T, 0, 4>(f[0], sums);
+    if (++tile == tiles) break;
+    from = InSlot(lane, slots + at.slot * kSlotBytes + tile * kWeightTileElements * 2,
+                  x + tile * kWeightTileDepth * 2);
+    LoadTile<0>(from, &f[0]);
+  }
+  ring.Release(at);
 }
 
 // Calls f(e, token, row) for the elements of sums[16 rows, 8 tokens] that a lane holds.
 template <typename F>
-__device__ __forceinline__ void ForSums(int block, int num_tokens, F f) {
+__device__ __forceinline__ void ForSums(int item, int num_tokens, F f) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int e = 0; e < 4; ++e) {
     const int token = lane % 4 * 2 + e % 2;
-    if (token < num_tokens) f(e, token, block * kWeightTileRows + lane / 4 + e / 2 * 8);
+    if (token < num_tokens) f(e, token, item * kWeightTileRows + lane / 4 + e / 2 * 8);
   }
 }
 
@@ -84,50 +147,51 @@ struct ConsumerState {
   StreamRing ring;
   StreamPosition at;  // of the phase's next round
   Dealer dealer;
-  float (*exchange)[32][4] = nullptr;  // [kConsumerWarps]: sums of chains
+  float4 (*exchange)[32] = nullptr;  // [kGroupWarps]: sums of second chains
 };
 
-// y = W x for the block's share of the outputs. begin(block, sums): what the sums start with;
-// end(block, sums): the sums, complete but for the bias. All warps that compute come here.
+// y = W x for the block's share of the outputs. begin(item, sums): what the sums start with;
+// end(item, sums): the sums, complete but for the bias. All warps that compute come here.
 template <typename T, typename Begin, typename End>
-__device__ __forceinline__ void Product(ConsumerState* state, int outputs, int inputs,
-                                        const ActivationLane& x, Begin begin, End end) {
-  const MatrixWalk walk(outputs, inputs);
-  const Deal deal = state->dealer.Take(walk.blocks);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, chain = warp % walk.chains;
-  for (int i = 0; i < deal.count; i += walk.blocks_a_round(state->ring.count)) {
-    const int tasks = min(walk.blocks_a_round(state->ring.count), deal.count - i) * walk.chains;
-    const int block = deal.item(i + warp / walk.chains);
+__device__ __forceinline__ void Product(ConsumerState* state, const PhasePlan& plan,
+                                        LaneAddresses addresses, Begin begin, End end) {
+  const Deal deal = state->dealer.Take(plan);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const bool two = plan.chains == 2;
+  const int chain = two ? warp % 2 : 0, mine = two ? warp / 2 : warp;
+  addresses.x += chain * plan.depth * 2;
+  for (int i = 0; i < deal.count; i += plan.items_a_round) {
+    const int items = min(plan.items_a_round, deal.count - i), tasks = items * plan.chains;
+    const bool active = mine < items;
+    const int item = deal.item(i + mine);
     float total[4] = {}, sums[4] = {};
-    if (warp < tasks) {
-      if (chain == 0) begin(block, total);
-      StreamPosition mine = state->at;
-      mine.Advance(warp, state->ring.count);
-      for (int step = 0; step < walk.steps; ++step) {
-        state->ring.Await(mine);
-        MultiplySlot<T>(state->ring.data(mine), x, chain * walk.depth + step * kSlotDepth,
-                        walk.depth_at(step), sums);
-        state->ring.Release(mine);
-        mine.Advance(tasks, state->ring.count);
-      }
+    if (active) {
+      if (chain == 0) begin(item, total);
+      StreamPosition at = state->at;
+      at.Advance(warp, state->ring.count);
+      MultiplyChain<T>(state->ring, at, tasks, plan.depth / kWeightTileDepth, addresses, sums);
     }
-    if (walk.chains > 1) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) state->exchange[warp][lane][e] = sums[e];
+    float4 second = {};
+    if (two) {
+      if (active && chain == 1) {
+        state->exchange[mine][lane] = make_float4(sums[0], sums[1], sums[2], sums[3]);
+      }
       ConsumerSync();
+      second = state->exchange[mine][lane];
+      if (i + items < deal.count) ConsumerSync();
     }
-    if (warp < tasks && chain == 0) {
+    if (active && chain == 0) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        total[e] += sums[e];
-        for (int other = 1; other < walk.chains; ++other) {
-          total[e] += state->exchange[warp + other][lane][e];
-        }
+      for (int e = 0; e < 4; ++e) total[e] += sums[e];
+      if (two) {
+        total[0] += second.x;
+        total[1] += second.y;
+        total[2] += second.z;
+        total[3] += second.w;
       }
-      end(block, total);
+      end(item, total);
     }
-    if (walk.chains > 1) ConsumerSync();
-    state->at.Advance(tasks * walk.steps, state->ring.count);
+    state->at.Advance(tasks * plan.steps, state->ring.count);
   }
 }
 

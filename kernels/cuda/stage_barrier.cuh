@@ -40,6 +40,20 @@ class StageBarrier {
         "r"(parity)
         : "memory");
   }
+  // Whether it is.
+  __device__ __forceinline__ bool IsOver(uint32_t parity) const {
+    uint32_t over;
+    asm volatile(
+        "{\n"
+        ".reg .pred done;\n"
+        "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, done;\n"
+        "}\n"
+        : "=r"(over)
+        : "r"(Address()), "r"(parity)
+        : "memory");
+    return over != 0;
+  }
   __device__ __forceinline__ uint32_t Address() const {
     return static_cast<uint32_t>(__cvta_generic_to_shared(&state_));
   }

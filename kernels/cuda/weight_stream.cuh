@@ -13,12 +13,15 @@ namespace sieve::cuda {
 inline constexpr int kSlotBytes = 16384;
 inline constexpr int kMaxSlots = 14;
 
-// A place in the stream: slot, and the parity of how often it was used before.
+// A place in the stream: slot, the parity of how often it was used before, and how many slots came
+// since all warps that compute last met at a barrier.
 struct StreamPosition {
   int slot = 0;
   uint32_t parity = 0;
+  int since = 0;
 
   __device__ __forceinline__ void Advance(int slots, int ring_slots) {
+    since += slots;
     slot += slots;
     while (slot >= ring_slots) {
       slot -= ring_slots;
@@ -63,11 +66,17 @@ struct StreamRing {
 
   // The consumer's: a warp waits for a slot, reads it, and lets it go. Copies arrive in any order,
   // so that the slot's last content, another warp's, may still be on its way: the parity of `full`
-  // alone would take the time before it for the time after. That other warp is waited for first.
-  // No warp may be more than `count` slots ahead of its last one.
+  // alone would take the time before it for the time after. Where that content was not let go
+  // before a barrier, that other warp is waited for first. No warp may be more than `count` slots
+  // ahead of its last one.
   __device__ __forceinline__ void Await(const StreamPosition& at) const {
-    empty[at.slot].Wait(at.parity ^ 1);
+    if (at.since >= count) empty[at.slot].Wait(at.parity ^ 1);
     full[at.slot].Wait(at.parity);
+  }
+  // Whether Await would return at once, asked ahead of it.
+  __device__ __forceinline__ bool IsReady(const StreamPosition& at) const {
+    return (at.since < count || empty[at.slot].IsOver(at.parity ^ 1)) &&
+           full[at.slot].IsOver(at.parity);
   }
   __device__ __forceinline__ void Release(const StreamPosition& at) const {
     __syncwarp();
