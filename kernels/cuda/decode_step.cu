@@ -17,7 +17,7 @@ namespace {
 
 static_assert(kConsumers == kNormThreads);
 constexpr int kThreads = kConsumers + 32;  // one warp copies
-constexpr int kHold = 2;  // float4s of a row that a thread of a norm holds
+constexpr int kHold = 2;                   // float4s of a row that a thread of a norm holds
 constexpr int kMaxHidden = 4 * kHold * kNormThreads;
 
 struct SharedFixed {
@@ -53,7 +53,8 @@ struct SharedLayout {
 
   __host__ __device__ SharedLayout(const DecodeStepParams& p, int bytes) {
     const int activations = Aligned(int64_t{p.num_tokens} * ActivationStride(p));
-    const int other = Aligned(sizeof(SharedScratch));
+    const int queries = p.num_tokens * p.num_heads * kQueryStride * 2;  // behind the scratch
+    const int other = Aligned(sizeof(SharedScratch) + queries);
     const int layer_bytes = Aligned(int64_t{p.num_layers} * sizeof(DecodeStepLayer));
     slots = (bytes - Aligned(sizeof(SharedFixed)) - layer_bytes -
              (activations > other ? activations : other)) /
@@ -65,12 +66,6 @@ struct SharedLayout {
   }
 };
 
-#ifdef SIEVE_STEP_CLOCKS
-__device__ long long g_clocks[256][16][20];
-#define CLOCK(layer, i) do { if (threadIdx.x == 0 && (i) < 20) g_clocks[blockIdx.x][layer][(i) % 20] = clock64(); } while (false)
-#else
-#define CLOCK(layer, i)
-#endif
 // A thread's weights of a norm, read before they are needed.
 struct NormWeight {
   float4 w[kHold];
@@ -101,7 +96,6 @@ class Consumer {
     NormWeight norm = Weight(layers_[0].attention_norm);
     for (int layer = 0, phase = kQkv;;) {
       const DecodeStepLayer& w = layers_[layer];
-      CLOCK(layer, phase * 4);
       if (phase == kOutput) {
         Attend(layer);
       } else if (phase == kDown) {
@@ -109,15 +103,13 @@ class Consumer {
       } else {
         Norm(layer == 0 && phase == kQkv, norm);
       }
-      CLOCK(layer, phase * 4 + 1);
       Project(w, static_cast<Phase>(phase));
-      CLOCK(layer, phase * 4 + 2);
       if (phase == kHead) break;
       if (phase == kOutput) norm = Weight(w.mlp_norm);
-      if (phase == kDown && layer + 1 < p_.num_layers) norm = Weight(layers_[layer + 1].attention_norm);
+      if (phase == kDown && layer + 1 < p_.num_layers)
+        norm = Weight(layers_[layer + 1].attention_norm);
       if (phase == kDown && layer + 1 == p_.num_layers) norm = Weight(p_.final_norm);
       GridSync();
-      CLOCK(layer, phase * 4 + 3);
       if (phase != kDown) {
         ++phase;
       } else if (layer + 1 < p_.num_layers) {
@@ -231,11 +223,9 @@ class Consumer {
 
   // Attention's result to shared memory.
   __device__ __forceinline__ void Attend(int layer) {
-    AttendUnits<T>(p_, plan_, layer, fixed_->rotations[0], scale_log2_, scratch_->attention,
-                   &state_);
-    CLOCK(layer, 18);
+    AttendUnits<T>(p_, plan_, layer, fixed_->rotations[0], scale_log2_,
+                   reinterpret_cast<T*>(scratch_ + 1), scratch_->attention, &state_);
     GridSync();
-    CLOCK(layer, 19);
     if (plan_.splits <= kMergeEverywhere) {
       MergeAll();
     } else {
@@ -306,9 +296,9 @@ class Consumer {
               target.y[int64_t{token} * target.width + row] = WithBias(target.bias, row, sums[e]);
             } else if (e < 2) {
               // Eight rows of the gate are followed by the eight of up that belong to them.
-              inner[int64_t{token} * p_.intermediate + item * 8 + row % 8] = FromFloat<T>(
-                  SwiGluOf(WithBias(target.bias, row, sums[e]),
-                           WithBias(target.bias, row + 8, sums[e + 2])));
+              inner[int64_t{token} * p_.intermediate + item * 8 + row % 8] =
+                  FromFloat<T>(SwiGluOf(WithBias(target.bias, row, sums[e]),
+                                        WithBias(target.bias, row + 8, sums[e + 2])));
             }
           });
         });
@@ -429,10 +419,6 @@ int TokensOfKernel(int tokens) { return tokens <= 2 ? tokens : tokens <= 4 ? 4 :
 template <typename T>
 cudaError_t LaunchTokens(const DecodeStepParams& p, cudaStream_t stream) {
   switch (TokensOfKernel(p.num_tokens)) {
-#ifdef SIEVE_ONLY_ONE
-    default:
-      return Launch<T, 1>(p, stream);
-#else
     case 1:
       return Launch<T, 1>(p, stream);
     case 2:
@@ -441,7 +427,6 @@ cudaError_t LaunchTokens(const DecodeStepParams& p, cudaStream_t stream) {
       return Launch<T, 4>(p, stream);
     default:
       return Launch<T, 8>(p, stream);
-#endif
   }
 }
 

@@ -3,9 +3,9 @@
 
 // Attention of a decoding step: four warps a split of four pages, which come from the ring. Each
 // computes the weights of one page's keys, then a quarter of the dimensions for all pages: with the
-// page by page order of attention_split.cuh, but most of it side by side. The newest token's key and
-// value come from this step's projections; the warp that reads their page rotates them, puts them
-// into the page in shared memory and in device memory.
+// page by page order of attention_split.cuh, but most of it side by side. The newest token's key
+// and value come from this step's projections; the warp that reads their page rotates them, puts
+// them into the page in shared memory and in device memory.
 
 #include <cstdint>
 
@@ -30,52 +30,52 @@ __device__ __forceinline__ int2 PairDims(bool interleaved, int i) {
   return interleaved ? make_int2(2 * i, 2 * i + 1) : make_int2(i, i + kStepHeadDim / 2);
 }
 
-// What a lane holds of the queries of a unit's rows (heads of the group) before their rotation:
-// elements 8 i + 2 t and the next of rows g and g + 8, as fragments want them.
-struct PlainQueries {
-  float2 row[2][8];
-};
+// Rotated queries [num_tokens, num_heads] in shared memory; ldmatrix meets no bank twice.
+inline constexpr int kQueryStride = kStepHeadDim + 8;
 
-// `heads` [group, 64] floats.
-__device__ __forceinline__ void LoadPlainQueries(const float* heads, int group, PlainQueries* q) {
+// A token's projections: queries, keys, values.
+__device__ __forceinline__ const float* QkvOf(const DecodeStepParams& p, int token) {
+  return p.qkv + int64_t{token} * (p.num_heads + 2 * p.num_kv_heads) * kStepHeadDim;
+}
+
+// By all threads that compute: a warp a head, a lane a pair. `rotations` [num_tokens][64].
+template <typename T>
+__device__ __forceinline__ void StoreQueries(const DecodeStepParams& p, const float* rotations,
+                                             T* queries) {
+  constexpr int kAhead = 4;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int2 dims = PairDims(p.rope_interleaved, lane);
+  for (int t = 0; t < p.num_tokens; ++t) {
+    const float cosine = rotations[t * kStepHeadDim + lane];
+    const float sine = rotations[t * kStepHeadDim + lane + kStepHeadDim / 2];
+    for (int first = warp; first < p.num_heads; first += kAhead * kConsumerWarps) {
+      float2 q[kAhead];
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = threadIdx.x % 32 / 4 + 8 * r;
+      for (int i = 0; i < kAhead; ++i) {
+        const int head = min(first + i * kConsumerWarps, p.num_heads - 1);
+        const float* from = QkvOf(p, t) + head * kStepHeadDim;
+        q[i] = make_float2(__ldcg(from + dims.x), __ldcg(from + dims.y));
+      }
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const float* at = heads + row * kStepHeadDim + 8 * i + 2 * (threadIdx.x % 4);
-      q->row[r][i] =
-          row < group ? __ldcg(reinterpret_cast<const float2*>(at)) : make_float2(0, 0);
+      for (int i = 0; i < kAhead; ++i) {
+        const int head = min(first + i * kConsumerWarps, p.num_heads - 1);
+        T* const to = queries + (t * p.num_heads + head) * kQueryStride;
+        const float2 rotated = Rotate(q[i].x, q[i].y, cosine, sine);
+        to[dims.x] = FromFloat<T>(rotated.x);
+        to[dims.y] = FromFloat<T>(rotated.y);
+      }
     }
   }
 }
 
+// Fragments of a unit's rows, the heads of its group; rows that do not exist are those of the last.
 template <typename T>
-__device__ __forceinline__ void RotateQueries(PlainQueries q, bool interleaved,
-                                              const Rotation& rotation,
-                                              WarpRows<T, kStepHeadDim>* rows) {
+__device__ __forceinline__ void LoadUnitQueries(const T* queries, int group,
+                                                WarpRows<T, kStepHeadDim>* rows) {
+  const int lane = threadIdx.x % 32;
+  const T* const row = queries + min(lane % 16, group - 1) * kQueryStride + lane / 16 * 8;
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      float2& v = q.row[r][i];
-      const int dim = 8 * i + 2 * (threadIdx.x % 4);
-      if (interleaved) {
-        v = Rotate(v.x, v.y, rotation.cosines[dim / 2], rotation.sines[dim / 2]);
-      } else if (i < 4) {
-        float2& w = q.row[r][i + 4];
-        const float2 x = Rotate(v.x, w.x, rotation.cosines[dim], rotation.sines[dim]);
-        const float2 y = Rotate(v.y, w.y, rotation.cosines[dim + 1], rotation.sines[dim + 1]);
-        v = make_float2(x.x, y.x);
-        w = make_float2(x.y, y.y);
-      }
-    }
-    // Elements 16 k + 8 h + 2 t and the next are fragment [k][2 h + r].
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      rows->q[i / 2][i % 2 * 2 + r] = Pack<T>(q.row[r][i].x, q.row[r][i].y);
-    }
-  }
+  for (int k = 0; k < kStepHeadDim / 16; ++k) LoadMatrices4(row + 16 * k, rows->q[k]);
 }
 
 // A lane's pair of the newest key and value.
@@ -112,8 +112,8 @@ __device__ __forceinline__ void PutNewest(const NewestPair& newest, int2 key_dim
 
 // What the four warps of a warpgroup tell each other.
 struct GroupScratch {
-  float max[kPagesPerSplit][16];                  // of a page's scores
-  float total[kPagesPerSplit][16];                // of a page's weights
+  float max[kPagesPerSplit][16];                        // of a page's scores
+  float total[kPagesPerSplit][16];                      // of a page's weights
   uint4 weights[kPagesPerSplit][kPageTokens / 16][32];  // fragments for Mma
 };
 
@@ -173,13 +173,15 @@ __device__ __forceinline__ float RowMax(const float (&scores)[8][4], int r) {
   return fmaxf(max, __shfl_xor_sync(~0u, max, 2));
 }
 
-// Turns a page's scores into weights relative to the largest score of its split so far.
+// Turns a page's scores into weights relative to the largest score of its split so far. Rows 8 ..
+// only if there are such (both); what else is in their places does not matter.
 template <typename T>
-__device__ __forceinline__ void StoreWeights(float (&scores)[8][4], int page,
+__device__ __forceinline__ void StoreWeights(float (&scores)[8][4], int page, bool both,
                                              GroupScratch* scratch) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
+    if (r == 1 && !both) break;
     const int row = lane / 4 + 8 * r;
     float max = -INFINITY;
     for (int before = 0; before <= page; ++before) max = fmaxf(max, scratch->max[before][row]);
@@ -199,11 +201,10 @@ __device__ __forceinline__ void StoreWeights(float (&scores)[8][4], int page,
   }
 #pragma unroll
   for (int k = 0; k < kPageTokens / 16; ++k) {
-    scratch->weights[page][k][lane] =
-        make_uint4(Pack<T>(scores[2 * k][0], scores[2 * k][1]),
-                   Pack<T>(scores[2 * k][2], scores[2 * k][3]),
-                   Pack<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
-                   Pack<T>(scores[2 * k + 1][2], scores[2 * k + 1][3]));
+    scratch->weights[page][k][lane] = make_uint4(
+        Pack<T>(scores[2 * k][0], scores[2 * k][1]), Pack<T>(scores[2 * k][2], scores[2 * k][3]),
+        Pack<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
+        Pack<T>(scores[2 * k + 1][2], scores[2 * k + 1][3]));
   }
 }
 
@@ -213,13 +214,14 @@ struct QuarterSums {
   SoftmaxState row[2];
 };
 
-// Adds page after page; `values` of page i are in slot i after `first`.
+// Page after page.
 template <typename T>
-__device__ __forceinline__ void AddPage(const GroupScratch& scratch, int page, const T* values,
-                                        QuarterSums* sums) {
+__device__ __forceinline__ void AddPage(const GroupScratch& scratch, int page, bool both,
+                                        const T* values, QuarterSums* sums) {
   const int lane = threadIdx.x % 32, quarter = threadIdx.x / 32 % kGroupWarps;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
+    if (r == 1 && !both) break;
     const int row = lane / 4 + 8 * r;
     const float max = fmaxf(scratch.max[page][row], sums->row[r].max);
     const float base = max == -INFINITY ? 0.0f : max;
@@ -237,9 +239,8 @@ __device__ __forceinline__ void AddPage(const GroupScratch& scratch, int page, c
     const uint4 w = scratch.weights[page][k][lane];
     const uint32_t a[4] = {w.x, w.y, w.z, w.w};
     uint32_t b[4];
-    LoadMatrices4Transposed(values + TileOffset<kStepHeadDim>(
-                                         16 * k + lane % 16, 16 * quarter + lane / 16 * 8),
-                            b);
+    LoadMatrices4Transposed(
+        values + TileOffset<kStepHeadDim>(16 * k + lane % 16, 16 * quarter + lane / 16 * 8), b);
     Mma<T>(sums->out[0], a, b[0], b[1]);
     Mma<T>(sums->out[1], a, b[2], b[3]);
   }
@@ -271,49 +272,43 @@ __device__ __forceinline__ void StorePartial(const DecodeStepParams& p, const At
   }
 }
 
-// A token's projections: queries, keys, values.
-__device__ __forceinline__ const float* QkvOf(const DecodeStepParams& p, int token) {
-  return p.qkv + int64_t{token} * (p.num_heads + 2 * p.num_kv_heads) * kStepHeadDim;
-}
-
-__device__ __forceinline__ void LoadUnitQueries(const DecodeStepParams& p,
-                                                const AttentionUnit& unit, PlainQueries* q) {
-  const int group = p.num_heads / p.num_kv_heads;
-  LoadPlainQueries(QkvOf(p, unit.token) + unit.kv_head * group * kStepHeadDim, group, q);
-}
-
-// One unit, by a warpgroup. `at`: the slot of its first page.
+// One unit, by a warpgroup. `at`: the slot of its first page; `queries`: of its group.
 template <typename T>
 __device__ __forceinline__ void AttendUnit(const DecodeStepParams& p, const AttentionUnit& unit,
-                                           const WarpRows<T, kStepHeadDim>& rows,
+                                           int position, const T* queries,
                                            const NewestToken& newest, float scale_log2,
                                            const StreamRing& ring, StreamPosition at,
                                            GroupScratch* scratch) {
   const int page = threadIdx.x / 32 % kGroupWarps, lane = threadIdx.x % 32;
-  const bool active = page < unit.pages;
+  const int group = p.num_heads / p.num_kv_heads;
+  const bool active = page<unit.pages, both = group> 8;
   StreamPosition mine = at;
   mine.Advance(page, ring.count);
   float scores[8][4];
   if (active) {
+    WarpRows<T, kStepHeadDim> rows;
+    rows.position[0] = rows.position[1] = position;
+    LoadUnitQueries(queries, group, &rows);
     ring.Await(mine);
     T* const keys = reinterpret_cast<T*>(ring.data(mine));
-    if (newest.here) PutNewestInBoth(newest, p.rope_interleaved, rows.position[0], keys);
+    if (newest.here) PutNewestInBoth(newest, p.rope_interleaved, position, keys);
     Scores<T, kStepHeadDim>(rows, keys, (unit.split * kPagesPerSplit + page) * kPageTokens,
                             scale_log2, scores);
-    const float max[2] = {RowMax(scores, 0), RowMax(scores, 1)};
-    if (lane % 4 == 0) scratch->max[page][lane / 4] = max[0];
-    if (lane % 4 == 0) scratch->max[page][lane / 4 + 8] = max[1];
+    const float max = RowMax(scores, 0);
+    if (lane % 4 == 0) scratch->max[page][lane / 4] = max;
+    if (both) {
+      const float max_8 = RowMax(scores, 1);
+      if (lane % 4 == 0) scratch->max[page][lane / 4 + 8] = max_8;
+    }
   }
   GroupSync();
-  if (active) StoreWeights<T>(scores, page, scratch);
+  if (active) StoreWeights<T>(scores, page, both, scratch);
   GroupSync();
   QuarterSums sums;
   StreamPosition from = at;
-#pragma unroll
-  for (int i = 0; i < kPagesPerSplit; ++i) {
-    if (i >= unit.pages) break;
-    AddPage(*scratch, i, reinterpret_cast<const T*>(ring.data(from)) + kTileElements<kStepHeadDim>,
-            &sums);
+  for (int i = 0; i < unit.pages; ++i) {
+    AddPage(*scratch, i, both,
+            reinterpret_cast<const T*>(ring.data(from)) + kTileElements<kStepHeadDim>, &sums);
     from.Advance(1, ring.count);
   }
   GroupSync();  // all have read all pages, and the scratch
@@ -321,31 +316,33 @@ __device__ __forceinline__ void AttendUnit(const DecodeStepParams& p, const Atte
   StorePartial(p, unit, sums);
 }
 
-// All of the block's units, by its warpgroups in turn. All warps that compute come here.
+// All of the block's units, by its warpgroups in turn. All warps that compute come here. `queries`:
+// shared memory for all rotated queries.
 template <typename T>
 __device__ __forceinline__ void AttendUnits(const DecodeStepParams& p, const StepPlan& plan,
                                             int layer, const float* rotations, float scale_log2,
-                                            GroupScratch* scratches, ConsumerState* state) {
+                                            T* queries, GroupScratch* scratches,
+                                            ConsumerState* state) {
   const Deal deal = state->dealer.Take(plan.phases[kAttend]);
-  const int group = threadIdx.x / 32 / kGroupWarps;
-  PlainQueries queries;
-  if (group < deal.count) {
-    LoadUnitQueries(p, UnitOf(plan, p.num_kv_heads, deal.item(group)), &queries);
-  }
+  if (deal.count == 0) return;
+  const int group = threadIdx.x / 32 / kGroupWarps, heads = p.num_heads / p.num_kv_heads;
+  const auto newest_of = [&](int i) {
+    const AttentionUnit unit = UnitOf(plan, p.num_kv_heads, deal.item(i));
+    const float* at = rotations + unit.token * kStepHeadDim;
+    return NewestOf(p, plan, layer, unit, static_cast<int>(threadIdx.x) / 32 % kGroupWarps,
+                    QkvOf(p, unit.token), {at, at + kStepHeadDim / 2});
+  };
+  NewestToken newest;
+  if (group < deal.count) newest = newest_of(group);
+  StoreQueries(p, rotations, queries);
+  ConsumerSync();
   for (int i = 0; i < deal.count; ++i) {
     const AttentionUnit unit = UnitOf(plan, p.num_kv_heads, deal.item(i));
     if (i % 2 == group) {
-      const float* at = rotations + unit.token * kStepHeadDim;
-      const Rotation rotation = {at, at + kStepHeadDim / 2};
-      const NewestToken newest = NewestOf(p, plan, layer, unit, threadIdx.x / 32 % kGroupWarps,
-                                          QkvOf(p, unit.token), rotation);
-      WarpRows<T, kStepHeadDim> rows;
-      rows.position[0] = rows.position[1] = plan.positions[unit.token];
-      RotateQueries(queries, p.rope_interleaved, rotation, &rows);
-      if (i + 2 < deal.count) {
-        LoadUnitQueries(p, UnitOf(plan, p.num_kv_heads, deal.item(i + 2)), &queries);
-      }
-      AttendUnit<T>(p, unit, rows, newest, scale_log2, state->ring, state->at, &scratches[group]);
+      if (i >= 2) newest = newest_of(i);
+      AttendUnit<T>(p, unit, plan.positions[unit.token],
+                    queries + (unit.token * p.num_heads + unit.kv_head * heads) * kQueryStride,
+                    newest, scale_log2, state->ring, state->at, &scratches[group]);
     }
     state->at.Advance(unit.pages, state->ring.count);
   }

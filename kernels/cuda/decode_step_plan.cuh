@@ -30,10 +30,10 @@ enum Phase { kQkv, kOutput, kGateUp, kDown, kHead, kAttend, kPhases };
 struct PhasePlan {
   int quotient = 0, remainder = 0;  // of the items by the blocks
   // Of a product, whose items are 16 outputs:
-  int chains = 0;          // of a sum: 1, or 2, which two warpgroups compute
-  int depth = 0;           // of a chain
-  int steps = 0;           // slots of a chain
-  int items_a_round = 0;   // side by side: no more chains than slots (StreamRing::Await)
+  int chains = 0;         // of a sum: 1, or 2, which two warpgroups compute
+  int depth = 0;          // of a chain
+  int steps = 0;          // slots of a chain
+  int items_a_round = 0;  // side by side: no more chains than slots (StreamRing::Await)
   int tiles_an_item = 0;
 };
 
@@ -41,9 +41,9 @@ struct PhasePlan {
 struct StepPlan {
   PhasePlan phases[kPhases];
   int positions[kMaxDecodeStepTokens];
-  int32_t newest_pages[kMaxDecodeStepTokens];    // that hold the tokens' own keys and values
-  int unit_begins[kMaxDecodeStepTokens + 1];     // the first unit of attention of each sequence
-  int splits = 0;                                // of all sequences together
+  int32_t newest_pages[kMaxDecodeStepTokens];  // that hold the tokens' own keys and values
+  int unit_begins[kMaxDecodeStepTokens + 1];   // the first unit of attention of each sequence
+  int splits = 0;                              // of all sequences together
 };
 
 __device__ __forceinline__ int SplitsOf(int position) { return position / kSplitTokens + 1; }
