@@ -91,11 +91,12 @@ class Consumer {
     addresses_ = AddressesOf(scratch->activations, stride_, p.num_tokens);
   }
 
-  // Phase by phase: the activations of a product, the product, a barrier.
+  // Phase by phase: the activations of a product, the product, a barrier. One loop for all, since
+  // the instructions of a product are many.
   __device__ __forceinline__ void Run() {
     NormWeight norm = Weight(layers_[0].attention_norm);
-    for (int layer = 0, phase = kQkv;;) {
-      const DecodeStepLayer& w = layers_[layer];
+    int layer = 0;
+    for (Phase phase = kQkv;; phase = Next(phase, &layer)) {
       if (phase == kOutput) {
         Attend(layer);
       } else if (phase == kDown) {
@@ -103,26 +104,27 @@ class Consumer {
       } else {
         Norm(layer == 0 && phase == kQkv, norm);
       }
-      Project(w, static_cast<Phase>(phase));
+      Project(layers_[layer], phase);
       if (phase == kHead) break;
-      if (phase == kOutput) norm = Weight(w.mlp_norm);
-      if (phase == kDown && layer + 1 < p_.num_layers)
-        norm = Weight(layers_[layer + 1].attention_norm);
-      if (phase == kDown && layer + 1 == p_.num_layers) norm = Weight(p_.final_norm);
+      if (phase == kOutput) norm = Weight(layers_[layer].mlp_norm);
+      if (phase == kDown) norm = Weight(NormAfter(layer));
       GridSync();
-      if (phase != kDown) {
-        ++phase;
-      } else if (layer + 1 < p_.num_layers) {
-        phase = kQkv;
-        ++layer;
-      } else {
-        phase = kHead;
-      }
     }
     if (threadIdx.x == 0) barrier_.Finish();
   }
 
  private:
+  // The phase after `phase`, and its layer.
+  __device__ __forceinline__ Phase Next(Phase phase, int* layer) const {
+    if (phase != kDown) return static_cast<Phase>(phase + 1);
+    if (*layer + 1 == p_.num_layers) return kHead;
+    ++*layer;
+    return kQkv;
+  }
+  __device__ __forceinline__ const float* NormAfter(int layer) const {
+    return layer + 1 < p_.num_layers ? layers_[layer + 1].attention_norm : p_.final_norm;
+  }
+
   __device__ __forceinline__ void GridSync() {
     ConsumerSync();
     if (threadIdx.x == 0) barrier_.Sync();
