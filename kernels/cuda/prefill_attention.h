@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention_params.h"
+#include "kernels/dtype.h"
 
 namespace sieve::cuda {
 
