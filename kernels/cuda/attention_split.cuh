@@ -141,32 +141,65 @@ __device__ __forceinline__ void MaskScores(const int32_t (&position)[2], int fir
   }
 }
 
-// Turns a row's scores (elements 2r and 2r + 1 of each four) into weights relative to the new
-// maximum. Returns the factor for what was summed before.
-__device__ __forceinline__ float UpdateRow(float (&scores)[8][4], int r, float scale_log2,
-                                           SoftmaxState* row) {
-  float max = -INFINITY;
-#pragma unroll
-  for (int j = 0; j < 8; ++j) max = fmaxf(max, fmaxf(scores[j][2 * r], scores[j][2 * r + 1]));
-  max = fmaxf(max, __shfl_xor_sync(~0u, max, 1));
-  max = fmaxf(max, __shfl_xor_sync(~0u, max, 2));
-  max = fmaxf(row->max, __fmul_rn(max, scale_log2));
-  const float base = max == -INFINITY ? 0.0f : max;
-  float total = 0;
+// What a page adds to a lane's two rows.
+struct PageSums {
+  float factor[2];  // for what was summed before
+  float total[2];   // of the lane's weights
+  float other[2];   // its neighbour's
+};
+
+// Turns scores into weights relative to the rows' new maxima. AddTotals() is to follow. Both rows
+// side by side, for they wait for each instruction's result.
+__device__ __forceinline__ PageSums WeighScores(float (&scores)[8][4], float scale_log2,
+                                                SoftmaxState (&row)[2]) {
+  float max[2][2], base[2];
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
 #pragma unroll
-    for (int i = 2 * r; i < 2 * r + 2; ++i) {
-      scores[j][i] = Exp2(__fmaf_rn(scores[j][i], scale_log2, -base));
-      total = __fadd_rn(total, scores[j][i]);
+    for (int r = 0; r < 2; ++r) {
+      const float pair = fmaxf(scores[j][2 * r], scores[j][2 * r + 1]);
+      max[r][j % 2] = j < 2 ? pair : fmaxf(max[r][j % 2], pair);
     }
   }
-  total = __fadd_rn(total, __shfl_xor_sync(~0u, total, 1));
-  total = __fadd_rn(total, __shfl_xor_sync(~0u, total, 2));
-  const float factor = Exp2(__fsub_rn(row->max, base));
-  row->total = __fmaf_rn(row->total, factor, total);
-  row->max = max;
-  return factor;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) max[r][0] = fmaxf(max[r][0], max[r][1]);
+#pragma unroll
+  for (int lanes = 1; lanes <= 2; lanes *= 2) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      max[r][0] = fmaxf(max[r][0], __shfl_xor_sync(~0u, max[r][0], lanes));
+    }
+  }
+  PageSums sums;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float new_max = fmaxf(row[r].max, __fmul_rn(max[r][0], scale_log2));
+    base[r] = new_max == -INFINITY ? 0.0f : new_max;
+    sums.factor[r] = Exp2(__fsub_rn(row[r].max, base[r]));
+    row[r].max = new_max;
+  }
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int r = i / 2;
+      scores[j][i] = Exp2(__fmaf_rn(scores[j][i], scale_log2, -base[r]));
+      const bool first = j == 0 && i % 2 == 0;
+      sums.total[r] = first ? scores[j][i] : __fadd_rn(sums.total[r], scores[j][i]);
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) sums.other[r] = __shfl_xor_sync(~0u, sums.total[r], 1);
+  return sums;
+}
+
+__device__ __forceinline__ void AddTotals(const PageSums& sums, SoftmaxState (&row)[2]) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float pair = __fadd_rn(sums.total[r], sums.other[r]);
+    const float total = __fadd_rn(pair, __shfl_xor_sync(~0u, pair, 2));
+    row[r].total = __fmaf_rn(row[r].total, sums.factor[r], total);
+  }
 }
 
 template <int kHeadDim>
@@ -224,10 +257,10 @@ __device__ __forceinline__ void AttendPage(const WarpRows<T, kHeadDim>& rows, co
   float scores[8][4];
   Scores<T, kHeadDim>(rows, shared, scores);
   MaskScores(rows.position, first_key, scores);
+  const PageSums page = WeighScores(scores, scale_log2, sums->row);
+  AddTotals(page, sums->row);
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    ScaleRow(r, UpdateRow(scores, r, scale_log2, &sums->row[r]), sums);
-  }
+  for (int r = 0; r < 2; ++r) ScaleRow(r, page.factor[r], sums);
   AddValues<T, kHeadDim>(scores, shared + kTileElements<kHeadDim>, sums);
 }
 

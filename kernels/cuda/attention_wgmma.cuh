@@ -85,11 +85,11 @@ __device__ __forceinline__ void Wgmma(float (*c)[4], const uint32_t (&a)[4], uin
 
 #undef SIEVE_WGMMA_M64N64K16
 
-// Scores() of attention_split.cuh: begins them and commits.
+// Scores() of attention_split.cuh: begins them and commits. `keys` describes the page's first
+// column.
 template <typename T, int kHeadDim>
-__device__ __forceinline__ void BeginScores(const WarpRows<T, kHeadDim>& rows, const char* page,
+__device__ __forceinline__ void BeginScores(const WarpRows<T, kHeadDim>& rows, uint32_t keys,
                                             float (&scores)[8][4]) {
-  const uint32_t keys = DescribePageColumn(page);
 #pragma unroll
   for (int k = 0; k < kHeadDim / 16; ++k) {
     const uint32_t b = keys + (k / 4 * kPageColumnBytes + k % 4 * 32) / 16;
@@ -98,11 +98,11 @@ __device__ __forceinline__ void BeginScores(const WarpRows<T, kHeadDim>& rows, c
   WgmmaCommit();
 }
 
-// AddValues() likewise; without `accumulate` to zeros.
+// AddValues() likewise, of the values after the keys; without `accumulate` to zeros.
 template <typename T, int kHeadDim>
-__device__ __forceinline__ void BeginValues(const uint32_t (&weights)[4][4], const char* page,
+__device__ __forceinline__ void BeginValues(const uint32_t (&weights)[4][4], uint32_t keys,
                                             bool accumulate, WarpSums<kHeadDim>* sums) {
-  const uint32_t values = DescribePageColumn(page + kHeadDim / 64 * kPageColumnBytes);
+  const uint32_t values = keys + kHeadDim / 64 * kPageColumnBytes / 16;
 #pragma unroll
   for (int k = 0; k < kPageTokens / 16; ++k) {
 #pragma unroll

@@ -32,7 +32,7 @@ struct HopperPrefillShape {
   static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 240;
   static constexpr int kValuesAt = kHeadDim / 64 * kPageColumnBytes;
   static constexpr int kPageBytes = 2 * kValuesAt;
-  static constexpr int kSlots = 12 * 16384 / kPageBytes;
+  static constexpr int kSlots = 8 * 16384 / kPageBytes;  // a power of 2
   // A warpgroup may leave when its rows see no later page, without letting go of those: none of
   // them may be waited for.
   static_assert(kSlots >= kWarpgroups);
@@ -81,9 +81,10 @@ struct PageRing {
   __device__ __forceinline__ void AwaitFree(int page) const {
     shared->empty[page % Shape::kSlots].Wait(page / Shape::kSlots % 2 ^ 1);
   }
-  __device__ __forceinline__ const char* Await(int page) const {
+  // Returns what describes the page.
+  __device__ __forceinline__ uint32_t Await(int page) const {
     full(page)->Wait(page / Shape::kSlots % 2);
-    return slot(page);
+    return DescribePageColumn(shared->slots) + page % Shape::kSlots * (Shape::kPageBytes / 16);
   }
   // By each warp.
   __device__ __forceinline__ void Release(int page) const {
@@ -153,43 +154,44 @@ class RowsOfWarp {
 
   // Over keys 0 .. 64 pages - 1.
   __device__ __forceinline__ void Attend(int pages) {
-    float scores[8][4], factor[2];
-    const char* at = ring_.Await(0);
+    float scores[8][4];
+    uint32_t at = ring_.Await(0), next = pages > 1 ? ring_.Await(1) : 0;
     WgmmaFence();
     BeginScores<T, kHeadDim>(rows_, at, scores);
     WgmmaWait<0>();
     Pin(scores);
-    Weigh(0, scores, factor);
-    const char* next = pages > 1 ? ring_.Await(1) : nullptr;
+    PageSums sums = Weigh(0, scores);
+    Pack(scores);
     for (int page = 0; page < pages - 1; ++page) {
       const bool ends_split = page % kPagesPerSplit == kPagesPerSplit - 1;
       WgmmaFence();
       BeginScores<T, kHeadDim>(rows_, next, scores);
       BeginValues<T, kHeadDim>(weights_, at, page % kPagesPerSplit != 0, &split_);
+      AddTotals(sums, split_.row);
       const SoftmaxState summed[2] = {split_.row[0], split_.row[1]};
       if (ends_split) split_.row[0] = split_.row[1] = SoftmaxState();
       WgmmaWait<1>();
       Pin(scores);
-      Update(page + 1, scores, factor);
+      sums = Weigh(page + 1, scores);
       Pin(scores);
       at = next;
       if (page + 2 < pages) next = ring_.Await(page + 2);
       WgmmaWait<0>();
       Pin(split_.out);
       ring_.Release(page);
-#pragma unroll
-      for (int k = 0; k < 4; ++k) PackWeights<T>(scores, k, weights_[k]);
+      Pack(scores);
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         if (ends_split) {
           MergeRow(r, summed[r], split_, &total_);
         } else {
-          ScaleRow(r, factor[r], &split_);
+          ScaleRow(r, sums.factor[r], &split_);
         }
       }
     }
     WgmmaFence();
     BeginValues<T, kHeadDim>(weights_, at, (pages - 1) % kPagesPerSplit != 0, &split_);
+    AddTotals(sums, split_.row);
     WgmmaWait<0>();
     Pin(split_.out);
 #pragma unroll
@@ -201,13 +203,11 @@ class RowsOfWarp {
   }
 
  private:
-  __device__ __forceinline__ void Update(int page, float (&scores)[8][4], float (&factor)[2]) {
+  __device__ __forceinline__ PageSums Weigh(int page, float (&scores)[8][4]) {
     MaskScores(rows_.position, page * kPageTokens, scores);
-#pragma unroll
-    for (int r = 0; r < 2; ++r) factor[r] = UpdateRow(scores, r, scale_log2_, &split_.row[r]);
+    return WeighScores(scores, scale_log2_, split_.row);
   }
-  __device__ __forceinline__ void Weigh(int page, float (&scores)[8][4], float (&factor)[2]) {
-    Update(page, scores, factor);
+  __device__ __forceinline__ void Pack(const float (&scores)[8][4]) {
 #pragma unroll
     for (int k = 0; k < 4; ++k) PackWeights<T>(scores, k, weights_[k]);
   }
@@ -247,8 +247,9 @@ __global__ void __launch_bounds__(HopperPrefillShape<kHeadDim>::kThreads, 1)
   RaiseRegisters<Shape::kConsumerRegisters>();
   if (warpgroup * 64 >= rows) return;
   const int last_token = min(warpgroup * 64 + 63, rows - 1) / group;
+  const int pages = __shfl_sync(~0u, (tile.position + last_token) / kPageTokens + 1, 0);
   RowsOfWarp<T, kHeadDim> mine(p, tile, kv_head, scale_log2, ring);
-  mine.Attend((tile.position + last_token) / kPageTokens + 1);
+  mine.Attend(pages);
   mine.Store(p.out);
 #endif
 }
