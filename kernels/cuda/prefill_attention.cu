@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_float.cuh"
 #include "kernels/cuda/attention_split.cuh"
@@ -55,16 +57,25 @@ __global__ void __launch_bounds__(kPrefillWarps * 32)
   StoreRows(total, offset, static_cast<T*>(p.out));
 }
 
+struct Chip {
+  int major = 0, multiprocessors = 0;
+};
+
+const Chip& ThisChip() {
+  static const Chip chip = [] {
+    Chip c;
+    int device = 0;
+    if (cudaGetDevice(&device) != cudaSuccess) return c;
+    cudaDeviceGetAttribute(&c.major, cudaDevAttrComputeCapabilityMajor, device);
+    cudaDeviceGetAttribute(&c.multiprocessors, cudaDevAttrMultiProcessorCount, device);
+    return c;
+  }();
+  return chip;
+}
+
 // Whether HopperPrefillKernel computes it.
 bool OnHopper(DType dtype, int64_t head_dim) {
-  static const bool is_hopper = [] {
-    int device = 0, major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           major == 9;
-  }();
-  return is_hopper && HopperPrefillSupports(dtype, head_dim);
+  return ThisChip().major == 9 && HopperPrefillSupports(dtype, head_dim);
 }
 
 template <typename T, int kHeadDim>
@@ -72,9 +83,11 @@ cudaError_t LaunchHopper(const PagedAttentionParams& params, cudaStream_t stream
   constexpr int kBytes = sizeof(HopperPrefillShared<kHeadDim>);
   static const cudaError_t allowed = AllowShared(HopperPrefillKernel<T, kHeadDim>, kBytes);
   if (allowed != cudaSuccess) return allowed;
-  const dim3 grid(params.num_tiles, params.num_kv_heads);
+  const int64_t blocks =
+      std::min<int64_t>(params.num_tiles * params.num_kv_heads, ThisChip().multiprocessors);
   HopperPrefillKernel<T, kHeadDim>
-      <<<grid, HopperPrefillShape<kHeadDim>::kThreads, kBytes, stream>>>(params, ScaleLog2(params));
+      <<<static_cast<unsigned>(blocks), HopperPrefillShape<kHeadDim>::kThreads, kBytes, stream>>>(
+          params, ScaleLog2(params));
   return cudaGetLastError();
 }
 
