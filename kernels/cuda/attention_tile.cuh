@@ -24,32 +24,20 @@ struct Place {
   }
 };
 
-// Where the rows of a warp are in q and out: 16 from `first_row` on of a tile of num_tokens * group
-// rows. Lane 4 g + t has rows g and g + 8; -1 where the tile has no such row.
-template <int kHeadDim>
-__device__ __forceinline__ void RowOffsets(const PagedAttentionParams& p, const AttentionTile& tile,
-                                           int kv_head, int first_row, int64_t (&offset)[2]) {
-  const int group = static_cast<int>(p.num_heads / p.num_kv_heads);
-  for (int r = 0; r < 2; ++r) {
-    const int row = first_row + threadIdx.x % 32 / 4 + 8 * r;
-    const int token = row / group;
-    offset[r] =
-        token < tile.num_tokens
-            ? ((tile.first_token + token) * p.num_heads + kv_head * group + row % group) * kHeadDim
-            : -1;
-  }
-}
-
-// The rows themselves.
+// The rows of a warp: 16 from `first_row` on of a tile of num_tokens * group rows.
 template <typename T, int kHeadDim>
 __device__ __forceinline__ void SetUpRows(const PagedAttentionParams& p, const AttentionTile& tile,
                                           int kv_head, int first_row, WarpRows<T, kHeadDim>* rows,
                                           int64_t (&offset)[2]) {
   const int group = static_cast<int>(p.num_heads / p.num_kv_heads);
-  RowOffsets<kHeadDim>(p, tile, kv_head, first_row, offset);
   for (int r = 0; r < 2; ++r) {
-    const int token = (first_row + static_cast<int>(threadIdx.x) % 32 / 4 + 8 * r) / group;
-    rows->position[r] = tile.position + min(token, tile.num_tokens - 1);
+    const int row = first_row + threadIdx.x % 32 / 4 + 8 * r;
+    const int token = row / group;
+    const bool valid = token < tile.num_tokens;
+    rows->position[r] = tile.position + (valid ? token : tile.num_tokens - 1);
+    offset[r] = valid ? ((tile.first_token + token) * p.num_heads + kv_head * group + row % group) *
+                            kHeadDim
+                      : -1;
   }
   LoadQueries<T, kHeadDim>(static_cast<const T*>(p.q), offset, rows);
 }

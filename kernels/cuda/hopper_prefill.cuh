@@ -1,11 +1,10 @@
 #ifndef SIEVE_KERNELS_CUDA_HOPPER_PREFILL_CUH_
 #define SIEVE_KERNELS_CUDA_HOPPER_PREFILL_CUH_
 
-// Prefill attention on Hopper (sm_90a), for pages that are swizzled. A block for each
-// multiprocessor computes one tile of queries after the other: one warp copies the pages of keys
-// and values into a ring of slots, and two or three warpgroups of 64 rows each follow it. In a
-// warpgroup the tensor cores compute the scores of the next page and the sums of this one while the
-// other units turn scores into weights.
+// Prefill attention on Hopper (sm_90a), for pages that are swizzled. A block computes a tile of
+// queries: one warp copies the pages of keys and values into a ring of slots, and two or three
+// warpgroups of 64 rows each follow it. In a warpgroup the tensor cores compute the scores of the
+// next page and the sums of this one while the other units turn scores into weights.
 
 #include <cstdint>
 
@@ -34,6 +33,9 @@ struct HopperPrefillShape {
   static constexpr int kValuesAt = kHeadDim / 64 * kPageColumnBytes;
   static constexpr int kPageBytes = 2 * kValuesAt;
   static constexpr int kSlots = 8 * 16384 / kPageBytes;  // a power of 2
+  // A warpgroup may leave when its rows see no later page, without letting go of those: none of
+  // them may be waited for.
+  static_assert(kSlots >= kWarpgroups);
 };
 
 template <int kHeadDim>
@@ -54,40 +56,38 @@ __device__ __forceinline__ void LowerRegisters() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-// Pages are numbered through all tiles of the block; page i is in slot i % kSlots. Each warpgroup
-// lets go of every page in order, and so is never more than a ring ahead of a barrier.
+// Page i of the tile is in slot i % kSlots. Each warpgroup uses all slots in order, and so is never
+// more than a ring ahead of a barrier.
 template <int kHeadDim>
 struct PageRing {
   using Shape = HopperPrefillShape<kHeadDim>;
   HopperPrefillShared<kHeadDim>* shared;
 
-  __device__ __forceinline__ void Init() const {
+  __device__ __forceinline__ void Init(int consumer_warps) const {
     for (int i = 0; i < Shape::kSlots; ++i) {
       shared->full[i].Init(1);
-      shared->empty[i].Init(4 * Shape::kWarpgroups);
+      shared->empty[i].Init(consumer_warps);
     }
     // The copy engine must see the barriers as they are now.
     asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::
                      : "memory");
   }
-  __device__ __forceinline__ char* slot(uint32_t page) const {
+  __device__ __forceinline__ char* slot(int page) const {
     return shared->slots[page % Shape::kSlots];
   }
-  __device__ __forceinline__ StageBarrier* full(uint32_t page) const {
+  __device__ __forceinline__ StageBarrier* full(int page) const {
     return &shared->full[page % Shape::kSlots];
   }
-  __device__ __forceinline__ void AwaitFree(uint32_t page) const {
+  __device__ __forceinline__ void AwaitFree(int page) const {
     shared->empty[page % Shape::kSlots].Wait(page / Shape::kSlots % 2 ^ 1);
   }
-  __device__ __forceinline__ void Await(uint32_t page) const {
+  // Returns what describes the page.
+  __device__ __forceinline__ uint32_t Await(int page) const {
     full(page)->Wait(page / Shape::kSlots % 2);
-  }
-  // Of the page's first column.
-  __device__ __forceinline__ uint32_t Describe(uint32_t page) const {
     return DescribePageColumn(shared->slots) + page % Shape::kSlots * (Shape::kPageBytes / 16);
   }
   // By each warp.
-  __device__ __forceinline__ void Release(uint32_t page) const {
+  __device__ __forceinline__ void Release(int page) const {
     if (threadIdx.x % 32 == 0) shared->empty[page % Shape::kSlots].Arrive();
   }
 };
@@ -117,85 +117,56 @@ __device__ __forceinline__ void CopyLastPage(const char* page, int visible, char
   }
 }
 
-// What a block computes: (tile, key/value head) pairs, dealt to the blocks to and fro. Tiles come
-// longest first, so that each block gets as much as the others, and heads beside each other.
-struct TileDealer {
-  const PagedAttentionParams& p;
-  int round = 0;
-
-  __device__ __forceinline__ int item() const {
-    const int blocks = gridDim.x;
-    return round * blocks + (round % 2 == 0 ? blockIdx.x : blocks - 1 - blockIdx.x);
-  }
-  __device__ __forceinline__ bool done() const { return item() >= p.num_tiles * p.num_kv_heads; }
-  __device__ __forceinline__ AttentionTile tile() const {
-    return p.tiles[p.num_tiles - 1 - item() / static_cast<int>(p.num_kv_heads)];
-  }
-  __device__ __forceinline__ int kv_head() const {
-    return item() % static_cast<int>(p.num_kv_heads);
-  }
-};
-
-__device__ __forceinline__ int PagesOf(int tokens) { return (tokens - 1) / kPageTokens + 1; }
-
-// The warp that copies: the pages of `keys` tokens, the first of which is `first` in the ring.
+// One warp copies the pages of `keys` tokens.
 template <int kHeadDim>
 __device__ __forceinline__ void CopyPages(const PagedAttentionParams& p, const Place& place,
-                                          int keys, uint32_t first,
-                                          const PageRing<kHeadDim>& ring) {
+                                          int keys, const PageRing<kHeadDim>& ring) {
   constexpr int kPageBytes = HopperPrefillShape<kHeadDim>::kPageBytes;
-  const int lane = threadIdx.x % 32, pages = PagesOf(keys);
+  const int lane = threadIdx.x % 32, pages = (keys - 1) / kPageTokens + 1;
   int32_t ids = 0;  // of 32 pages
   for (int page = 0; page < pages; ++page) {
     if (page % 32 == 0) ids = place.table[min(page + lane, pages - 1)];
     const char* const from = place.pages + __shfl_sync(~0u, ids, page % 32) * p.kv.page_stride;
-    ring.AwaitFree(first + page);
-    StageBarrier* const full = ring.full(first + page);
-    char* const slot = ring.slot(first + page);
+    ring.AwaitFree(page);
+    StageBarrier* const full = ring.full(page);
     if (const int visible = keys - page * kPageTokens; visible < kPageTokens) {
-      CopyLastPage<kHeadDim>(from, visible, slot, full);
+      CopyLastPage<kHeadDim>(from, visible, ring.slot(page), full);
     } else if (lane == 0) {
       full->ArriveExpecting(kPageBytes);
-      CopyBulk(slot, from, kPageBytes, full);
+      CopyBulk(ring.slot(page), from, kPageBytes, full);
     }
     __syncwarp();
   }
 }
 
-// A warp's part in its warpgroup's 64 rows of a tile.
+// A warp's part in its warpgroup's 64 rows.
 template <typename T, int kHeadDim>
 class RowsOfWarp {
  public:
-  __device__ __forceinline__ RowsOfWarp(const TileDealer& dealer, float scale_log2,
+  __device__ __forceinline__ RowsOfWarp(const PagedAttentionParams& p, const AttentionTile& tile,
+                                        int kv_head, float scale_log2,
                                         const PageRing<kHeadDim>& ring)
       : ring_(ring), scale_log2_(scale_log2) {
-    int64_t offset[2];
-    SetUpRows<T, kHeadDim>(dealer.p, dealer.tile(), dealer.kv_head(), threadIdx.x / 32 * 16, &rows_,
-                           offset);
+    SetUpRows<T, kHeadDim>(p, tile, kv_head, threadIdx.x / 32 * 16, &rows_, offset_);
     Clear(&total_);
     Clear(&split_);
   }
 
-  // Over keys 0 .. 64 pages - 1, whose pages begin with `first` in the ring.
-  __device__ __forceinline__ void Attend(uint32_t first, int pages) {
-    // The same in all lanes, which the compiler then knows too.
-    first = __shfl_sync(~0u, first, 0);
-    pages = __shfl_sync(~0u, pages, 0);
+  // Over keys 0 .. 64 pages - 1.
+  __device__ __forceinline__ void Attend(int pages) {
     float scores[8][4];
-    ring_.Await(first);
+    uint32_t at = ring_.Await(0), next = pages > 1 ? ring_.Await(1) : 0;
     WgmmaFence();
-    BeginScores<T, kHeadDim>(rows_, ring_.Describe(first), scores);
+    BeginScores<T, kHeadDim>(rows_, at, scores);
     WgmmaWait<0>();
     Pin(scores);
     PageSums sums = Weigh(0, scores);
     Pack(scores);
-    if (pages > 1) ring_.Await(first + 1);
     for (int page = 0; page < pages - 1; ++page) {
       const bool ends_split = page % kPagesPerSplit == kPagesPerSplit - 1;
       WgmmaFence();
-      BeginScores<T, kHeadDim>(rows_, ring_.Describe(first + page + 1), scores);
-      BeginValues<T, kHeadDim>(weights_, ring_.Describe(first + page), page % kPagesPerSplit != 0,
-                               &split_);
+      BeginScores<T, kHeadDim>(rows_, next, scores);
+      BeginValues<T, kHeadDim>(weights_, at, page % kPagesPerSplit != 0, &split_);
       AddTotals(sums, split_.row);
       const SoftmaxState summed[2] = {split_.row[0], split_.row[1]};
       if (ends_split) split_.row[0] = split_.row[1] = SoftmaxState();
@@ -203,11 +174,11 @@ class RowsOfWarp {
       Pin(scores);
       sums = Weigh(page + 1, scores);
       Pin(scores);
-      // (This branch also keeps ptxas from waiting for the sums before the weights are computed.)
-      if (page + 2 < pages) ring_.Await(first + page + 2);
+      at = next;
+      if (page + 2 < pages) next = ring_.Await(page + 2);
       WgmmaWait<0>();
       Pin(split_.out);
-      ring_.Release(first + page);
+      ring_.Release(page);
       Pack(scores);
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
@@ -219,20 +190,16 @@ class RowsOfWarp {
       }
     }
     WgmmaFence();
-    BeginValues<T, kHeadDim>(weights_, ring_.Describe(first + pages - 1),
-                             (pages - 1) % kPagesPerSplit != 0, &split_);
+    BeginValues<T, kHeadDim>(weights_, at, (pages - 1) % kPagesPerSplit != 0, &split_);
     AddTotals(sums, split_.row);
     WgmmaWait<0>();
     Pin(split_.out);
-    ring_.Release(first + pages - 1);
 #pragma unroll
     for (int r = 0; r < 2; ++r) MergeRow(r, split_.row[r], split_, &total_);
   }
 
-  __device__ __forceinline__ void Store(const TileDealer& dealer) const {
-    int64_t offset[2];
-    RowOffsets<kHeadDim>(dealer.p, dealer.tile(), dealer.kv_head(), threadIdx.x / 32 * 16, offset);
-    StoreRows(total_, offset, static_cast<T*>(dealer.p.out));
+  __device__ __forceinline__ void Store(void* out) const {
+    StoreRows(total_, offset_, static_cast<T*>(out));
   }
 
  private:
@@ -248,47 +215,10 @@ class RowsOfWarp {
   const PageRing<kHeadDim> ring_;
   const float scale_log2_;
   WarpRows<T, kHeadDim> rows_;
+  int64_t offset_[2];
   uint32_t weights_[4][4];
   WarpSums<kHeadDim> split_, total_;
 };
-
-// All tiles of a block, by the warp that copies.
-template <int kHeadDim>
-__device__ __forceinline__ void CopyTiles(const PagedAttentionParams& p,
-                                          const PageRing<kHeadDim>& ring) {
-  uint32_t first = 0;
-  for (TileDealer dealer = {p}; !dealer.done(); ++dealer.round) {
-    const AttentionTile tile = dealer.tile();
-    const int keys = tile.position + tile.num_tokens;
-    CopyPages(p, Place(p, tile, dealer.kv_head()), keys, first, ring);
-    first += PagesOf(keys);
-  }
-}
-
-// All tiles of a block, by a warpgroup.
-template <typename T, int kHeadDim>
-__device__ __forceinline__ void AttendTiles(const PagedAttentionParams& p, float scale_log2,
-                                            const PageRing<kHeadDim>& ring) {
-  const int group = static_cast<int>(p.num_heads / p.num_kv_heads);
-  uint32_t first = 0;
-  for (TileDealer dealer = {p}; !dealer.done(); ++dealer.round) {
-    const AttentionTile tile = dealer.tile();
-    const int all_pages = PagesOf(tile.position + tile.num_tokens);
-    const int first_row = threadIdx.x / 128 * 64, rows = tile.num_tokens * group;
-    int pages = 0;  // that this warpgroup's rows see
-    if (first_row < rows) {
-      pages = PagesOf(tile.position + min(first_row + 63, rows - 1) / group + 1);
-      RowsOfWarp<T, kHeadDim> mine(dealer, scale_log2, ring);
-      mine.Attend(first, pages);
-      mine.Store(dealer);
-    }
-    for (; pages < all_pages; ++pages) {
-      ring.Await(first + pages);
-      ring.Release(first + pages);
-    }
-    first += all_pages;
-  }
-}
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
@@ -299,15 +229,28 @@ __global__ void __launch_bounds__(HopperPrefillShape<kHeadDim>::kThreads, 1)
   using Shape = HopperPrefillShape<kHeadDim>;
   extern __shared__ __align__(1024) char shared_bytes[];
   const PageRing<kHeadDim> ring = {reinterpret_cast<HopperPrefillShared<kHeadDim>*>(shared_bytes)};
-  if (threadIdx.x == 0) ring.Init();
+  // Long tiles first: the last ones to run are short.
+  const AttentionTile tile = p.tiles[gridDim.x - 1 - blockIdx.x];
+  const int kv_head = blockIdx.y;
+  const int group = static_cast<int>(p.num_heads / p.num_kv_heads);
+  const int rows = tile.num_tokens * group;
+  const int warpgroup = threadIdx.x / 128;
+  if (threadIdx.x == 0) ring.Init((rows + 63) / 64 * 4);
   __syncthreads();
-  if (threadIdx.x / 128 == Shape::kWarpgroups) {
+  if (warpgroup == Shape::kWarpgroups) {
     LowerRegisters<24>();
-    if (threadIdx.x / 32 % 4 == 0) CopyTiles(p, ring);
-  } else {
-    RaiseRegisters<Shape::kConsumerRegisters>();
-    AttendTiles<T>(p, scale_log2, ring);
+    if (threadIdx.x / 32 % 4 == 0) {
+      CopyPages(p, Place(p, tile, kv_head), tile.position + tile.num_tokens, ring);
+    }
+    return;
   }
+  RaiseRegisters<Shape::kConsumerRegisters>();
+  if (warpgroup * 64 >= rows) return;
+  const int last_token = min(warpgroup * 64 + 63, rows - 1) / group;
+  const int pages = __shfl_sync(~0u, (tile.position + last_token) / kPageTokens + 1, 0);
+  RowsOfWarp<T, kHeadDim> mine(p, tile, kv_head, scale_log2, ring);
+  mine.Attend(pages);
+  mine.Store(p.out);
 #endif
 }
 

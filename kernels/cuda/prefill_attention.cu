@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_float.cuh"
 #include "kernels/cuda/attention_split.cuh"
@@ -57,25 +55,16 @@ __global__ void __launch_bounds__(kPrefillWarps * 32)
   StoreRows(total, offset, static_cast<T*>(p.out));
 }
 
-struct Chip {
-  int major = 0, multiprocessors = 0;
-};
-
-const Chip& ThisChip() {
-  static const Chip chip = [] {
-    Chip c;
-    int device = 0;
-    if (cudaGetDevice(&device) != cudaSuccess) return c;
-    cudaDeviceGetAttribute(&c.major, cudaDevAttrComputeCapabilityMajor, device);
-    cudaDeviceGetAttribute(&c.multiprocessors, cudaDevAttrMultiProcessorCount, device);
-    return c;
-  }();
-  return chip;
-}
-
 // Whether HopperPrefillKernel computes it.
 bool OnHopper(DType dtype, int64_t head_dim) {
-  return ThisChip().major == 9 && HopperPrefillSupports(dtype, head_dim);
+  static const bool is_hopper = [] {
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
+               cudaSuccess &&
+           major == 9;
+  }();
+  return is_hopper && HopperPrefillSupports(dtype, head_dim);
 }
 
 template <typename T, int kHeadDim>
@@ -83,11 +72,9 @@ cudaError_t LaunchHopper(const PagedAttentionParams& params, cudaStream_t stream
   constexpr int kBytes = sizeof(HopperPrefillShared<kHeadDim>);
   static const cudaError_t allowed = AllowShared(HopperPrefillKernel<T, kHeadDim>, kBytes);
   if (allowed != cudaSuccess) return allowed;
-  const int64_t blocks =
-      std::min<int64_t>(params.num_tiles * params.num_kv_heads, ThisChip().multiprocessors);
+  const dim3 grid(params.num_tiles, params.num_kv_heads);
   HopperPrefillKernel<T, kHeadDim>
-      <<<static_cast<unsigned>(blocks), HopperPrefillShape<kHeadDim>::kThreads, kBytes, stream>>>(
-          params, ScaleLog2(params));
+      <<<grid, HopperPrefillShape<kHeadDim>::kThreads, kBytes, stream>>>(params, ScaleLog2(params));
   return cudaGetLastError();
 }
 
