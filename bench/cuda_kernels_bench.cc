@@ -137,7 +137,8 @@ class Bench {
     std::vector<int32_t> tables(pages);
     std::iota(tables.begin(), tables.end(), 0);
     std::vector<AttentionTile> tiles;
-    const int64_t most = tokens == 1 ? 1 : PrefillTileTokens(kHeads / kKvHeads);
+    const int64_t most =
+        tokens == 1 ? 1 : PrefillTileTokens(DType::kBF16, kHeadDim, kHeads / kKvHeads);
     for (int64_t done = 0; done < tokens; done += most) {
       for (int64_t s = 0; s < sequences; ++s) {
         tiles.push_back({static_cast<int32_t>(s), static_cast<int32_t>(s * tokens + done),
@@ -207,7 +208,7 @@ int main() {
                                            {8, 131072}}) {
     bench.Attention(sequences, context, 1);
   }
-  for (const int64_t context : {1024, 4096, 8192, 16384, 32768})
+  for (const int64_t context : {1024, 2048, 4096, 8192, 16384, 32768})
     bench.Attention(1, context, context);
   return 0;
 }

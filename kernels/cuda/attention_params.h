@@ -32,7 +32,7 @@ struct PagedAttentionParams {
   int64_t block_table_stride = 0;
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
-  float scale = 1;
+  float scale = 1;  // positive
 };
 
 // What the kernels take: head dimensions of 64, 80, 96, 128 or 256, and groups of at most 16 heads.

@@ -13,7 +13,7 @@
 
 namespace sieve::cuda {
 
-// Maximum and total of a row's weights, relative to the maximum; scores are in units of log2.
+// Maximum of a row's scores in units of log2, and the total of its weights relative to it.
 struct SoftmaxState {
   float max = -INFINITY;
   float total = 0;
@@ -34,7 +34,7 @@ __device__ __forceinline__ float Exp2(float x) {
 __device__ __forceinline__ MergeFactors Merge(SoftmaxState* state, const SoftmaxState& next) {
   const float max = fmaxf(state->max, next.max);
   const float base = max == -INFINITY ? 0.0f : max;
-  const MergeFactors f = {Exp2(state->max - base), Exp2(next.max - base)};
+  const MergeFactors f = {Exp2(__fsub_rn(state->max, base)), Exp2(__fsub_rn(next.max, base))};
   state->max = max;
   state->total = __fmaf_rn(next.total, f.new_factor, __fmul_rn(state->total, f.old_factor));
   return f;
@@ -106,10 +106,10 @@ __device__ __forceinline__ void LoadQueries(const T* q, const int64_t (&offset)[
   }
 }
 
-// scores[64 keys] of one page, in units of log2, -inf where a key is after the row's token.
+// scores[64 keys] of one page, as the products gave them.
 template <typename T, int kHeadDim>
 __device__ __forceinline__ void Scores(const WarpRows<T, kHeadDim>& rows, const T* keys,
-                                       int first_key, float scale_log2, float (&scores)[8][4]) {
+                                       float (&scores)[8][4]) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int j = 0; j < 8; j += 2) {
@@ -124,50 +124,100 @@ __device__ __forceinline__ void Scores(const WarpRows<T, kHeadDim>& rows, const 
       Mma<T>(scores[j + 1], rows.q[k], b[2], b[3]);
     }
   }
+}
+
+// -inf where a key of the page that begins with `first_key` is after the row's token.
+__device__ __forceinline__ void MaskScores(const int32_t (&position)[2], int first_key,
+                                           float (&scores)[8][4]) {
   const int last_key = first_key + kPageTokens - 1;
-  const bool masked = last_key > rows.position[0] || last_key > rows.position[1];
+  if (last_key <= position[0] && last_key <= position[1]) return;
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int key = first_key + 8 * j + lane % 4 * 2 + i % 2;
-      scores[j][i] = masked && key > rows.position[i / 2] ? -INFINITY : scores[j][i] * scale_log2;
+      const int key = first_key + 8 * j + threadIdx.x % 4 * 2 + i % 2;
+      if (key > position[i / 2]) scores[j][i] = -INFINITY;
     }
   }
 }
 
-// Turns scores into weights relative to the new maximum, and scales what was summed before.
-template <int kHeadDim>
-__device__ __forceinline__ void UpdateSoftmax(float (&scores)[8][4], WarpSums<kHeadDim>* sums) {
+// What a page adds to a lane's two rows.
+struct PageSums {
+  float factor[2];  // for what was summed before
+  float total[2];   // of the lane's weights
+  float other[2];   // its neighbour's
+};
+
+// Turns scores into weights relative to the rows' new maxima. AddTotals() is to follow. Both rows
+// side by side, for they wait for each instruction's result.
+__device__ __forceinline__ PageSums WeighScores(float (&scores)[8][4], float scale_log2,
+                                                SoftmaxState (&row)[2]) {
+  float max[2][2], base[2];
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    SoftmaxState page;
+  for (int j = 0; j < 8; ++j) {
 #pragma unroll
-    for (int j = 0; j < 8; ++j)
-      page.max = fmaxf(page.max, fmaxf(scores[j][2 * r], scores[j][2 * r + 1]));
-    page.max = fmaxf(page.max, __shfl_xor_sync(~0u, page.max, 1));
-    page.max = fmaxf(page.max, __shfl_xor_sync(~0u, page.max, 2));
-    page.max = fmaxf(page.max, sums->row[r].max);
-    const float base = page.max == -INFINITY ? 0.0f : page.max;
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-#pragma unroll
-      for (int i = 2 * r; i < 2 * r + 2; ++i) {
-        scores[j][i] = Exp2(scores[j][i] - base);
-        page.total += scores[j][i];
-      }
-    }
-    page.total += __shfl_xor_sync(~0u, page.total, 1);
-    page.total += __shfl_xor_sync(~0u, page.total, 2);
-    const float factor = Exp2(sums->row[r].max - base);
-    sums->row[r].total = __fmaf_rn(sums->row[r].total, factor, page.total);
-    sums->row[r].max = page.max;
-#pragma unroll
-    for (int n = 0; n < kHeadDim / 8; ++n) {
-      sums->out[n][2 * r] *= factor;
-      sums->out[n][2 * r + 1] *= factor;
+    for (int r = 0; r < 2; ++r) {
+      const float pair = fmaxf(scores[j][2 * r], scores[j][2 * r + 1]);
+      max[r][j % 2] = j < 2 ? pair : fmaxf(max[r][j % 2], pair);
     }
   }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) max[r][0] = fmaxf(max[r][0], max[r][1]);
+#pragma unroll
+  for (int lanes = 1; lanes <= 2; lanes *= 2) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      max[r][0] = fmaxf(max[r][0], __shfl_xor_sync(~0u, max[r][0], lanes));
+    }
+  }
+  PageSums sums;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float new_max = fmaxf(row[r].max, __fmul_rn(max[r][0], scale_log2));
+    base[r] = new_max == -INFINITY ? 0.0f : new_max;
+    sums.factor[r] = Exp2(__fsub_rn(row[r].max, base[r]));
+    row[r].max = new_max;
+  }
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int r = i / 2;
+      scores[j][i] = Exp2(__fmaf_rn(scores[j][i], scale_log2, -base[r]));
+      const bool first = j == 0 && i % 2 == 0;
+      sums.total[r] = first ? scores[j][i] : __fadd_rn(sums.total[r], scores[j][i]);
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) sums.other[r] = __shfl_xor_sync(~0u, sums.total[r], 1);
+  return sums;
+}
+
+__device__ __forceinline__ void AddTotals(const PageSums& sums, SoftmaxState (&row)[2]) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float pair = __fadd_rn(sums.total[r], sums.other[r]);
+    const float total = __fadd_rn(pair, __shfl_xor_sync(~0u, pair, 2));
+    row[r].total = __fmaf_rn(row[r].total, sums.factor[r], total);
+  }
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ void ScaleRow(int r, float factor, WarpSums<kHeadDim>* sums) {
+#pragma unroll
+  for (int n = 0; n < kHeadDim / 8; ++n) {
+    sums->out[n][2 * r] = __fmul_rn(sums->out[n][2 * r], factor);
+    sums->out[n][2 * r + 1] = __fmul_rn(sums->out[n][2 * r + 1], factor);
+  }
+}
+
+// Weights of 16 keys, from 16 k on, as the left operand of a product with values.
+template <typename T>
+__device__ __forceinline__ void PackWeights(const float (&weights)[8][4], int k, uint32_t (&a)[4]) {
+  a[0] = Pack<T>(weights[2 * k][0], weights[2 * k][1]);
+  a[1] = Pack<T>(weights[2 * k][2], weights[2 * k][3]);
+  a[2] = Pack<T>(weights[2 * k + 1][0], weights[2 * k + 1][1]);
+  a[3] = Pack<T>(weights[2 * k + 1][2], weights[2 * k + 1][3]);
 }
 
 template <typename T, int kHeadDim>
@@ -176,10 +226,8 @@ __device__ __forceinline__ void AddValues(const float (&weights)[8][4], const T*
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    const uint32_t a[4] = {Pack<T>(weights[2 * k][0], weights[2 * k][1]),
-                           Pack<T>(weights[2 * k][2], weights[2 * k][3]),
-                           Pack<T>(weights[2 * k + 1][0], weights[2 * k + 1][1]),
-                           Pack<T>(weights[2 * k + 1][2], weights[2 * k + 1][3])};
+    uint32_t a[4];
+    PackWeights<T>(weights, k, a);
 #pragma unroll
     for (int n = 0; n < kHeadDim / 8; n += 2) {
       uint32_t b[4];
@@ -207,23 +255,42 @@ __device__ __forceinline__ void AttendPage(const WarpRows<T, kHeadDim>& rows, co
                                            int first_key, float scale_log2,
                                            WarpSums<kHeadDim>* sums) {
   float scores[8][4];
-  Scores<T, kHeadDim>(rows, shared, first_key, scale_log2, scores);
-  UpdateSoftmax<kHeadDim>(scores, sums);
+  Scores<T, kHeadDim>(rows, shared, scores);
+  MaskScores(rows.position, first_key, scores);
+  const PageSums page = WeighScores(scores, scale_log2, sums->row);
+  AddTotals(page, sums->row);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) ScaleRow(r, page.factor[r], sums);
   AddValues<T, kHeadDim>(scores, shared + kTileElements<kHeadDim>, sums);
 }
 
+// `state` is that of the split's row r.
 template <int kHeadDim>
-__device__ __forceinline__ void MergeSplit(WarpSums<kHeadDim>* total,
-                                           const WarpSums<kHeadDim>& split) {
+__device__ __forceinline__ void MergeRow(int r, const SoftmaxState& state,
+                                         const WarpSums<kHeadDim>& split,
+                                         WarpSums<kHeadDim>* total) {
+  const MergeFactors f = Merge(&total->row[r], state);
+#pragma unroll
+  for (int n = 0; n < kHeadDim / 8; ++n) {
+#pragma unroll
+    for (int i = 2 * r; i < 2 * r + 2; ++i) {
+      total->out[n][i] = MergeValue(f, total->out[n][i], split.out[n][i]);
+    }
+  }
+}
+
+// Writes the results of a warp's rows; `offset` as for LoadQueries.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void StoreRows(const WarpSums<kHeadDim>& total,
+                                          const int64_t (&offset)[2], T* out) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const MergeFactors f = Merge(&total->row[r], split.row[r]);
+    if (offset[r] < 0) continue;
+    const float scale = __frcp_rn(total.row[r].total);
 #pragma unroll
     for (int n = 0; n < kHeadDim / 8; ++n) {
-#pragma unroll
-      for (int i = 2 * r; i < 2 * r + 2; ++i) {
-        total->out[n][i] = MergeValue(f, total->out[n][i], split.out[n][i]);
-      }
+      *reinterpret_cast<uint32_t*>(out + offset[r] + 8 * n + threadIdx.x % 4 * 2) =
+          Pack<T>(__fmul_rn(total.out[n][2 * r], scale), __fmul_rn(total.out[n][2 * r + 1], scale));
     }
   }
 }

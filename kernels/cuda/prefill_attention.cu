@@ -3,6 +3,7 @@
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/hopper_prefill.cuh"
 #include "kernels/cuda/prefill_attention.h"
 
 namespace sieve::cuda {
@@ -46,36 +47,51 @@ __global__ void __launch_bounds__(kPrefillWarps * 32)
     AttendPage<T, kHeadDim>(rows, shared + page % kStages * 2 * kTileElements<kHeadDim>,
                             page * kPageTokens, scale_log2, &split);
     if (page % kPagesPerSplit == kPagesPerSplit - 1 || page == pages - 1) {
-      MergeSplit(&total, split);
+      for (int r = 0; r < 2; ++r) MergeRow(r, split.row[r], split, &total);
       Clear(&split);
     }
     __syncthreads();  // all have read what the next load overwrites
   }
-  T* const out = static_cast<T*>(p.out);
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    if (offset[r] < 0) continue;
-    const float scale = 1 / total.row[r].total;
-#pragma unroll
-    for (int n = 0; n < kHeadDim / 8; ++n) {
-      *reinterpret_cast<uint32_t*>(out + offset[r] + 8 * n + threadIdx.x % 4 * 2) =
-          Pack<T>(total.out[n][2 * r] * scale, total.out[n][2 * r + 1] * scale);
-    }
-  }
+  StoreRows(total, offset, static_cast<T*>(p.out));
+}
+
+// Whether HopperPrefillKernel computes it.
+bool OnHopper(DType dtype, int64_t head_dim) {
+  static const bool is_hopper = [] {
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
+               cudaSuccess &&
+           major == 9;
+  }();
+  return is_hopper && HopperPrefillSupports(dtype, head_dim);
+}
+
+template <typename T, int kHeadDim>
+cudaError_t LaunchHopper(const PagedAttentionParams& params, cudaStream_t stream) {
+  constexpr int kBytes = sizeof(PageRing<kHeadDim>);
+  static const cudaError_t allowed = AllowShared(HopperPrefillKernel<T, kHeadDim>, kBytes);
+  if (allowed != cudaSuccess) return allowed;
+  const auto grid = static_cast<unsigned>(params.num_tiles * params.num_kv_heads);
+  HopperPrefillKernel<T, kHeadDim>
+      <<<grid, HopperPrefillThreads(kHeadDim), kBytes, stream>>>(params, ScaleLog2(params));
+  return cudaGetLastError();
 }
 
 }  // namespace
 
-int64_t PrefillTileTokens(int64_t group) { return kPrefillRows / group; }
+int64_t PortablePrefillTileTokens(int64_t group) { return kPrefillRows / group; }
 
-cudaError_t PrefillAttention(const PagedAttentionParams& params, cudaStream_t stream) {
+int64_t PrefillTileTokens(DType dtype, int64_t head_dim, int64_t group) {
+  return (OnHopper(dtype, head_dim) ? HopperPrefillRows(head_dim) : kPrefillRows) / group;
+}
+
+cudaError_t PortablePrefillAttention(const PagedAttentionParams& params, cudaStream_t stream) {
+  const int64_t group = params.num_heads / params.num_kv_heads;
   if (params.num_tiles == 0) return cudaSuccess;
-  if (!AttentionSupports(params.kv.head_dim, params.num_heads / params.num_kv_heads)) {
-    return cudaErrorInvalidValue;
-  }
+  if (!AttentionSupports(params.kv.head_dim, group)) return cudaErrorInvalidValue;
   if (params.kv.dtype == DType::kF32)
-    return FloatAttention(params, PrefillTileTokens(params.num_heads / params.num_kv_heads),
-                          stream);
+    return FloatAttention(params, PortablePrefillTileTokens(group), stream);
   return Dispatch(params, [&](auto element, auto head_dim) {
     using T = decltype(element);
     constexpr int kDim = decltype(head_dim)::value;
@@ -85,6 +101,21 @@ cudaError_t PrefillAttention(const PagedAttentionParams& params, cudaStream_t st
     const dim3 grid(params.num_tiles, params.num_kv_heads);
     PrefillKernel<T, kDim><<<grid, kPrefillWarps * 32, kBytes, stream>>>(params, ScaleLog2(params));
     return cudaGetLastError();
+  });
+}
+
+cudaError_t PrefillAttention(const PagedAttentionParams& params, cudaStream_t stream) {
+  const int64_t group = params.num_heads / params.num_kv_heads;
+  if (params.num_tiles == 0 || !OnHopper(params.kv.dtype, params.kv.head_dim) ||
+      !AttentionSupports(params.kv.head_dim, group)) {
+    return PortablePrefillAttention(params, stream);
+  }
+  return Dispatch(params, [&](auto element, auto head_dim) {
+    constexpr int kDim = decltype(head_dim)::value;
+    if constexpr (kDim == 64 || kDim == 128) {
+      return LaunchHopper<decltype(element), kDim>(params, stream);
+    }
+    return cudaErrorInvalidValue;
   });
 }
 

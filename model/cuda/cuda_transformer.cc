@@ -105,7 +105,8 @@ absl::Status CudaTransformer::Init(const LlamaWeights& weights) {
   const StepLimits limits = {options_.max_step_tokens, options_.max_sequences,
                              (options_.max_context_tokens + kPageTokens - 1) / kPageTokens};
   absl::StatusOr<StepInput> input =
-      StepInput::Create(limits, cuda::PrefillTileTokens(config_.num_heads / config_.num_kv_heads));
+      StepInput::Create(limits, cuda::PrefillTileTokens(options_.dtype, config_.head_dim,
+                                                        config_.num_heads / config_.num_kv_heads));
   if (!input.ok()) return input.status();
   input_ = std::make_unique<StepInput>(*std::move(input));
   absl::StatusOr<ForwardPass> pass =

@@ -50,6 +50,11 @@ void StepInput::AddTiles(const Batch& batch, StepShape* shape) {
                  batch.positions[begin] + done};
     }
   }
+  // The kernel takes the last ones first: so the longest, and those that end it are short.
+  std::stable_sort(host_.tiles, tile,
+                   [](const cuda::AttentionTile& a, const cuda::AttentionTile& b) {
+                     return a.position + a.num_tokens < b.position + b.num_tokens;
+                   });
   shape->prefill_tiles = tile - host_.tiles;
   int64_t longest = 0;
   for (int32_t s = 0; s < sequences; ++s) {

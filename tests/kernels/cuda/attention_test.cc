@@ -14,6 +14,8 @@ struct Shape {
   int64_t head_dim, kv_heads, group;
 };
 
+enum class Kernel { kPrefill, kPortablePrefill, kDecode };
+
 // A cache with sequences of random keys and values; all that is no token's is NaN.
 class Sequences {
  public:
@@ -45,7 +47,7 @@ class Sequences {
 
   // Every token's output [tokens of all tiles, heads, head_dim] in one launch.
   std::vector<float> Run(const std::vector<AttentionTile>& tiles, const std::vector<float>& q,
-                         bool decode) const {
+                         Kernel kernel) const {
     const DeviceBuffer<char> cache(Encode(cache_, shape_.dtype)), device_q(Encode(q, shape_.dtype));
     const DeviceBuffer<char> out(q.size() * InfoOf(shape_.dtype).bytes);
     const DeviceBuffer<AttentionTile> device_tiles(tiles);
@@ -63,14 +65,15 @@ class Sequences {
     p.num_heads = heads();
     p.num_kv_heads = shape_.kv_heads;
     p.scale = scale();
-    if (decode) {
+    if (kernel == Kernel::kDecode) {
       const int64_t splits = *std::max_element(lengths_.begin(), lengths_.end()) / kSplitTokens + 2;
       const DeviceBuffer<float> partials(
           DecodePartialFloats(tiles.size(), heads(), shape_.head_dim, splits));
       Check(DecodeAttention(p, splits, partials.get(), nullptr));
       return Decode(out.Read(), shape_.dtype);
     }
-    Check(PrefillAttention(p, nullptr));
+    Check(kernel == Kernel::kPrefill ? PrefillAttention(p, nullptr)
+                                     : PortablePrefillAttention(p, nullptr));
     return Decode(out.Read(), shape_.dtype);
   }
 
@@ -102,13 +105,14 @@ class Sequences {
   static int64_t Pages(int64_t length) { return (length + kPageTokens - 1) / kPageTokens; }
   int64_t PageElements() const { return shape_.kv_heads * 2 * kPageTokens * shape_.head_dim; }
   void Fill(size_t sequence) {
-    std::normal_distribution<float> normal;
+    const int64_t d = shape_.head_dim;
+    const std::vector<float> values =
+        RandomValues(lengths_[sequence] * shape_.kv_heads * 2 * d, shape_.dtype, random_());
+    const float* value = values.data();
     for (int64_t position = 0; position < lengths_[sequence]; ++position) {
       for (int64_t head = 0; head < shape_.kv_heads; ++head) {
-        for (int64_t i = 0; i < 2 * shape_.head_dim; ++i) {
-          float value = normal(random_);
-          value = Decode(Encode({value}, shape_.dtype), shape_.dtype)[0];
-          Element(sequence, position, head, i >= shape_.head_dim, i % shape_.head_dim) = value;
+        for (int64_t i = 0; i < 2 * d; ++i) {
+          Element(sequence, position, head, i >= d, i % d) = *value++;
         }
       }
     }
@@ -124,6 +128,9 @@ class Sequences {
 
 class CudaAttentionTest : public testing::TestWithParam<Shape> {
  protected:
+  static int64_t TileTokens() {
+    return PrefillTileTokens(GetParam().dtype, GetParam().head_dim, GetParam().group);
+  }
   // Tiles of at most `most` tokens for the last `counts[s]` tokens of each sequence.
   static std::vector<AttentionTile> Tiles(const std::vector<int64_t>& lengths,
                                           const std::vector<int64_t>& counts, int64_t most) {
@@ -169,33 +176,78 @@ TEST_P(CudaAttentionTest, PrefillAndDecodingAgreeWithTheSpecificationAndWithEach
   const int64_t tokens = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   const std::vector<float> q =
       RandomValues(tokens * sequences.heads() * GetParam().head_dim, GetParam().dtype, 4);
-  const std::vector<AttentionTile> tiles =
-      Tiles(lengths, counts, PrefillTileTokens(GetParam().group));
-  const std::vector<float> prefilled = sequences.Run(tiles, q, false);
+  const std::vector<AttentionTile> tiles = Tiles(lengths, counts, TileTokens());
+  const std::vector<float> prefilled = sequences.Run(tiles, q, Kernel::kPrefill);
   ExpectRight(&sequences, tiles, q, prefilled);
-  const auto equal = [&](const std::vector<float>& other) {
-    return std::memcmp(prefilled.data(), other.data(), other.size() * 4) == 0;
+  const auto expect_same = [&](const char* what, int64_t most, Kernel kernel) {
+    const std::vector<float> other = sequences.Run(Tiles(lengths, counts, most), q, kernel);
+    EXPECT_EQ(std::memcmp(prefilled.data(), other.data(), other.size() * 4), 0) << what;
   };
-  EXPECT_TRUE(equal(sequences.Run(Tiles(lengths, counts, 3), q, false))) << "other tiles";
-  EXPECT_TRUE(equal(sequences.Run(Tiles(lengths, counts, 1), q, false))) << "one token a tile";
-  EXPECT_TRUE(equal(sequences.Run(Tiles(lengths, counts, 1), q, true))) << "decoding";
+  expect_same("other tiles", 3, Kernel::kPrefill);
+  expect_same("one token a tile", 1, Kernel::kPrefill);
+  expect_same("portable", PortablePrefillTileTokens(GetParam().group), Kernel::kPortablePrefill);
+  expect_same("decoding", 1, Kernel::kDecode);
 }
 
-std::vector<Shape> AttentionShapes() {
+class CudaLongPromptTest : public CudaAttentionTest {};
+
+// More pages than a ring has slots, and tiles that begin and end anywhere in them.
+TEST_P(CudaLongPromptTest, HasThePortableKernelsBits) {
+  const std::vector<int64_t> lengths = {2100, 1500, 3}, counts = {2100, 777, 3};
+  const Sequences sequences(GetParam(), lengths, 5);
+  const std::vector<float> q =
+      RandomValues(2880 * sequences.heads() * GetParam().head_dim, GetParam().dtype, 6);
+  const std::vector<float> portable =
+      sequences.Run(Tiles(lengths, counts, PortablePrefillTileTokens(GetParam().group)), q,
+                    Kernel::kPortablePrefill);
+  for (const int64_t most : {TileTokens(), (TileTokens() + 1) / 2}) {
+    const std::vector<float> got = sequences.Run(Tiles(lengths, counts, most), q, Kernel::kPrefill);
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_EQ(got[i], portable[i]) << i << ", tiles of " << most;  // NaN is not equal
+    }
+  }
+}
+
+std::vector<Shape> Shapes(const std::vector<DType>& dtypes) {
   std::vector<Shape> shapes;
-  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+  for (const DType dtype : dtypes) {
     for (const int64_t d : {64, 80, 96, 128, 256}) shapes.push_back({dtype, d, 2, 4});
-    for (const int64_t group : {1, 3, 8, 16}) shapes.push_back({dtype, 64, 3, group});
+    for (const int64_t group : {1, 2, 3, 5, 8, 16}) shapes.push_back({dtype, 64, 3, group});
+    for (const int64_t group : {1, 3, 16}) shapes.push_back({dtype, 128, 2, group});
   }
   return shapes;
 }
 
-INSTANTIATE_TEST_SUITE_P(Sweep, CudaAttentionTest, testing::ValuesIn(AttentionShapes()),
-                         [](const auto& info) {
-                           return std::string(InfoOf(info.param.dtype).name) + "_" +
-                                  std::to_string(info.param.head_dim) + "_" +
-                                  std::to_string(info.param.group);
-                         });
+std::string NameOf(const testing::TestParamInfo<Shape>& info) {
+  return std::string(InfoOf(info.param.dtype).name) + "_" + std::to_string(info.param.head_dim) +
+         "_" + std::to_string(info.param.group);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sweep, CudaAttentionTest,
+                         testing::ValuesIn(Shapes({DType::kBF16, DType::kF16, DType::kF32})),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Sweep, CudaLongPromptTest,
+                         testing::ValuesIn(Shapes({DType::kBF16, DType::kF16})), NameOf);
+
+// 512 splits, of which the last begins with one token.
+TEST(CudaAttentionContext, OfAHundredThousandTokens) {
+  const Shape shape = {DType::kBF16, 64, 1, 4};
+  const std::vector<int64_t> lengths = {131072 - 255};
+  const Sequences sequences(shape, lengths, 7);
+  const std::vector<float> q = RandomValues(5 * 4 * 64, shape.dtype, 8);
+  const auto run = [&](int32_t most, Kernel kernel) {
+    std::vector<AttentionTile> tiles;
+    for (int32_t t = 0; t < 5; t += most) {
+      const auto position = static_cast<int32_t>(lengths[0] - 5 + t);
+      tiles.push_back({0, t, std::min(most, 5 - t), position});
+    }
+    return sequences.Run(tiles, q, kernel);
+  };
+  const std::vector<float> prefilled = run(5, Kernel::kPrefill);
+  EXPECT_FALSE(std::isnan(prefilled[0]));
+  EXPECT_EQ(prefilled, run(5, Kernel::kPortablePrefill));
+  EXPECT_EQ(prefilled, run(1, Kernel::kDecode));
+}
 
 TEST(CudaAttentionErrors, WhatItDoesNotTake) {
   EXPECT_FALSE(AttentionSupports(72, 1));
