@@ -30,10 +30,13 @@ __device__ __forceinline__ float Exp2(float x) {
   return y;
 }
 
+// What weights are relative to: the maximum, or anything where no key is visible.
+__device__ __forceinline__ float BaseOf(float max) { return max == -INFINITY ? 0.0f : max; }
+
 // Merges `next` into `state`. A part without any visible key (max -inf, total 0) changes nothing.
 __device__ __forceinline__ MergeFactors Merge(SoftmaxState* state, const SoftmaxState& next) {
   const float max = fmaxf(state->max, next.max);
-  const float base = max == -INFINITY ? 0.0f : max;
+  const float base = BaseOf(max);
   const MergeFactors f = {Exp2(__fsub_rn(state->max, base)), Exp2(__fsub_rn(next.max, base))};
   state->max = max;
   state->total = __fmaf_rn(next.total, f.new_factor, __fmul_rn(state->total, f.old_factor));
@@ -141,6 +144,32 @@ __device__ __forceinline__ void MaskScores(const int32_t (&position)[2], int fir
   }
 }
 
+// A score as a weight relative to `base`.
+__device__ __forceinline__ float WeightOf(float score, float scale_log2, float base) {
+  return Exp2(__fmaf_rn(score, scale_log2, -base));
+}
+
+// Turns a lane's scores of row r into weights, and returns their total.
+__device__ __forceinline__ float WeighRow(int r, float base, float scale_log2,
+                                          float (&scores)[8][4]) {
+  float total = 0;
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+#pragma unroll
+    for (int i = 2 * r; i < 2 * r + 2; ++i) {
+      scores[j][i] = WeightOf(scores[j][i], scale_log2, base);
+      total = __fadd_rn(total, scores[j][i]);
+    }
+  }
+  return total;
+}
+
+// The total of a row's four lanes.
+__device__ __forceinline__ float RowTotal(float total) {
+  total = __fadd_rn(total, __shfl_xor_sync(~0u, total, 1));
+  return __fadd_rn(total, __shfl_xor_sync(~0u, total, 2));
+}
+
 // What a page adds to a lane's two rows.
 struct PageSums {
   float factor[2];  // for what was summed before
@@ -174,7 +203,7 @@ __device__ __forceinline__ PageSums WeighScores(float (&scores)[8][4], float sca
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float new_max = fmaxf(row[r].max, __fmul_rn(max[r][0], scale_log2));
-    base[r] = new_max == -INFINITY ? 0.0f : new_max;
+    base[r] = BaseOf(new_max);
     sums.factor[r] = Exp2(__fsub_rn(row[r].max, base[r]));
     row[r].max = new_max;
   }
@@ -183,7 +212,7 @@ __device__ __forceinline__ PageSums WeighScores(float (&scores)[8][4], float sca
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int r = i / 2;
-      scores[j][i] = Exp2(__fmaf_rn(scores[j][i], scale_log2, -base[r]));
+      scores[j][i] = WeightOf(scores[j][i], scale_log2, base[r]);
       const bool first = j == 0 && i % 2 == 0;
       sums.total[r] = first ? scores[j][i] : __fadd_rn(sums.total[r], scores[j][i]);
     }

@@ -112,7 +112,7 @@ __device__ __forceinline__ void PutNewest(const NewestPair& newest, int2 key_dim
 
 // What the four warps of a warpgroup tell each other.
 struct GroupScratch {
-  float max[kPagesPerSplit][16];                        // of a page's scores
+  float max[kPagesPerSplit][16];                        // of a page's scores, in units of log2
   float total[kPagesPerSplit][16];                      // of a page's weights
   uint4 weights[kPagesPerSplit][kPageTokens / 16][32];  // fragments for Mma
 };
@@ -177,7 +177,7 @@ __device__ __forceinline__ float RowMax(const float (&scores)[8][4], int r) {
 // only if there are such (both); what else is in their places does not matter.
 template <typename T>
 __device__ __forceinline__ void StoreWeights(float (&scores)[8][4], int page, bool both,
-                                             GroupScratch* scratch) {
+                                             float scale_log2, GroupScratch* scratch) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -185,26 +185,14 @@ __device__ __forceinline__ void StoreWeights(float (&scores)[8][4], int page, bo
     const int row = lane / 4 + 8 * r;
     float max = -INFINITY;
     for (int before = 0; before <= page; ++before) max = fmaxf(max, scratch->max[before][row]);
-    const float base = max == -INFINITY ? 0.0f : max;
-    float total = 0;
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-#pragma unroll
-      for (int i = 2 * r; i < 2 * r + 2; ++i) {
-        scores[j][i] = Exp2(scores[j][i] - base);
-        total += scores[j][i];
-      }
-    }
-    total += __shfl_xor_sync(~0u, total, 1);
-    total += __shfl_xor_sync(~0u, total, 2);
+    const float total = RowTotal(WeighRow(r, BaseOf(max), scale_log2, scores));
     if (lane % 4 == 0) scratch->total[page][row] = total;
   }
 #pragma unroll
   for (int k = 0; k < kPageTokens / 16; ++k) {
-    scratch->weights[page][k][lane] = make_uint4(
-        Pack<T>(scores[2 * k][0], scores[2 * k][1]), Pack<T>(scores[2 * k][2], scores[2 * k][3]),
-        Pack<T>(scores[2 * k + 1][0], scores[2 * k + 1][1]),
-        Pack<T>(scores[2 * k + 1][2], scores[2 * k + 1][3]));
+    uint32_t a[4];
+    PackWeights<T>(scores, k, a);
+    scratch->weights[page][k][lane] = make_uint4(a[0], a[1], a[2], a[3]);
   }
 }
 
@@ -224,14 +212,13 @@ __device__ __forceinline__ void AddPage(const GroupScratch& scratch, int page, b
     if (r == 1 && !both) break;
     const int row = lane / 4 + 8 * r;
     const float max = fmaxf(scratch.max[page][row], sums->row[r].max);
-    const float base = max == -INFINITY ? 0.0f : max;
-    const float factor = Exp2(sums->row[r].max - base);
+    const float factor = Exp2(__fsub_rn(sums->row[r].max, BaseOf(max)));
     sums->row[r].total = __fmaf_rn(sums->row[r].total, factor, scratch.total[page][row]);
     sums->row[r].max = max;
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
-      sums->out[n][2 * r] *= factor;
-      sums->out[n][2 * r + 1] *= factor;
+      sums->out[n][2 * r] = __fmul_rn(sums->out[n][2 * r], factor);
+      sums->out[n][2 * r + 1] = __fmul_rn(sums->out[n][2 * r + 1], factor);
     }
   }
 #pragma unroll
@@ -292,17 +279,17 @@ __device__ __forceinline__ void AttendUnit(const DecodeStepParams& p, const Atte
     ring.Await(mine);
     T* const keys = reinterpret_cast<T*>(ring.data(mine));
     if (newest.here) PutNewestInBoth(newest, p.rope_interleaved, position, keys);
-    Scores<T, kStepHeadDim>(rows, keys, (unit.split * kPagesPerSplit + page) * kPageTokens,
-                            scale_log2, scores);
-    const float max = RowMax(scores, 0);
+    Scores<T, kStepHeadDim>(rows, keys, scores);
+    MaskScores(rows.position, (unit.split * kPagesPerSplit + page) * kPageTokens, scores);
+    const float max = __fmul_rn(RowMax(scores, 0), scale_log2);
     if (lane % 4 == 0) scratch->max[page][lane / 4] = max;
     if (both) {
-      const float max_8 = RowMax(scores, 1);
+      const float max_8 = __fmul_rn(RowMax(scores, 1), scale_log2);
       if (lane % 4 == 0) scratch->max[page][lane / 4 + 8] = max_8;
     }
   }
   GroupSync();
-  if (active) StoreWeights<T>(scores, page, both, scratch);
+  if (active) StoreWeights<T>(scores, page, both, scale_log2, scratch);
   GroupSync();
   QuarterSums sums;
   StreamPosition from = at;
