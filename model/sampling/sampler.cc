@@ -29,15 +29,21 @@ bool HasPenalties(const SamplingParams& params) {
          params.frequency_penalty != 0;
 }
 
+absl::Status LogitsNotFiniteError() {
+  return absl::InternalError("the model gave logits that are not finite");
+}
+
+absl::Status NoTokenLeftError() {
+  return absl::InvalidArgumentError("no token is left to draw: every one is an end or a stop");
+}
+
 absl::StatusOr<int32_t> Sampler::Draw(absl::Span<const float> logits, const SamplingParams& params,
                                       const TokenHistory* history, absl::Span<const int32_t> banned,
                                       double uniform) {
-  if (!AllFinite(logits)) return absl::InternalError("the model gave logits that are not finite");
+  if (!AllFinite(logits)) return LogitsNotFiniteError();
   logits = Adjust(logits, params, history, banned);
   const float max = MaxLogit(logits);
-  if (max == kBanned) {
-    return absl::InvalidArgumentError("no token is left to draw: every one is an end or a stop");
-  }
+  if (max == kBanned) return NoTokenLeftError();
   if (params.temperature <= 0 || params.top_k == 1) return ArgMax(logits);
 
   weights_.resize(logits.size());

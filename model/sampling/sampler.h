@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/sampling/sampling_params.h"
@@ -61,6 +62,10 @@ class Sampler {
 
 // Whether these parameters look at the history.
 bool HasPenalties(const SamplingParams& params);
+
+// The errors of a draw, whoever makes it.
+absl::Status LogitsNotFiniteError();
+absl::Status NoTokenLeftError();
 
 }  // namespace sieve
 
