@@ -1,5 +1,5 @@
-// Speed of model steps without gRPC or sampling: a prompt, one stream, several streams. One JSON
-// line a measurement, with every repetition in it.
+// Speed of model steps without gRPC: a prompt, one stream, several streams; with --sample, decoding
+// draws tokens as the engine does. One JSON line a measurement, with every repetition in it.
 
 #include <chrono>
 #include <cstdio>
@@ -15,7 +15,9 @@
 #include "model/cache/geometry.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/random_checkpoint.h"
+#include "model/host_step_runner.h"
 #include "model/open_transformer.h"
+#include "model/step_runner.h"
 #include "model/transformer.h"
 
 ABSL_FLAG(std::string, model, "", "checkpoint: a .gguf file or a Hugging Face folder");
@@ -28,6 +30,11 @@ ABSL_FLAG(int, generated_tokens, 128, "of each stream; 0: leave it out");
 ABSL_FLAG(std::vector<std::string>, streams, (std::vector<std::string>{"1", "8"}),
           "numbers of streams that decode together");
 ABSL_FLAG(int, context_tokens, 0, "prompt of each stream before decoding is timed");
+ABSL_FLAG(bool, sample, false,
+          "draw the tokens that streams go on with, where the model computes, and submit a step "
+          "before the tokens of the one before it are known, where the model allows it");
+ABSL_FLAG(float, temperature, 1, "of --sample; 0: greedy");
+ABSL_FLAG(double, top_p, 1, "of --sample");
 ABSL_FLAG(std::string, device, "cpu", "cpu or cuda");
 ABSL_FLAG(std::string, cache_type, "f16",
           "f16, f32 or bf16; on CUDA of weights and activations too");
@@ -45,38 +52,88 @@ double Seconds() {
 class Driver {
  public:
   Driver(Transformer* model, int64_t sequences, int64_t tokens_each)
-      : model_(model), pages_each_((tokens_each + kPageTokens - 1) / kPageTokens) {
+      : model_(model),
+        host_runner_(model),
+        pages_each_((tokens_each + kPageTokens - 1) / kPageTokens) {
     tables_.resize(sequences * pages_each_);
     std::iota(tables_.begin(), tables_.end(), 0);
   }
 
   // `count` tokens at `position` for each sequence; logits of the last token of each.
   absl::Status Step(int64_t sequences, int64_t position, int64_t count) {
-    std::vector<int32_t> tokens, positions, offsets = {0}, rows;
-    for (int64_t s = 0; s < sequences; ++s) {
-      for (int64_t i = 0; i < count; ++i) {
-        // Any tokens do: the work does not depend on them.
-        tokens.push_back(static_cast<int32_t>((s * 7919 + (position + i) * 104729 + 1000) %
-                                              model_->vocabulary_size()));
-        positions.push_back(static_cast<int32_t>(position + i));
+    LayOut(sequences, position, count);
+    logits_.resize(rows_.size() * model_->vocabulary_size());
+    return model_->Forward(TheBatch(), absl::MakeSpan(logits_));
+  }
+
+  // `steps` steps of one token for each sequence, from `position` on, each with what the one before
+  // it drew.
+  absl::Status SampledSteps(int64_t sequences, int64_t position, int64_t steps,
+                            const SamplingParams& params) {
+    StepRunner* const runner =
+        model_->step_runner() != nullptr ? model_->step_runner() : &host_runner_;
+    absl::Status status;
+    for (int64_t i = 0; i < steps && status.ok(); ++i) {
+      LayOut(sequences, position + i, 1);
+      for (int64_t s = 0; i > 0 && s < sequences; ++s) {
+        tokens_[s] = runner->in_flight() > 0 ? PendingToken(static_cast<int32_t>(s)) : drawn_[s];
       }
-      offsets.push_back(static_cast<int32_t>(tokens.size()));
-      rows.push_back(static_cast<int32_t>(tokens.size()) - 1);
+      status = runner->Submit(
+          {.copies = {}, .batch = TheBatch(), .draws = Draws(sequences, i, &params)});
+      while (status.ok() && !runner->CanSubmit()) status = Collect(runner);
     }
-    logits_.resize(rows.size() * model_->vocabulary_size());
-    return model_->Forward({.tokens = tokens,
-                            .positions = positions,
-                            .offsets = offsets,
-                            .block_tables = tables_,
-                            .block_table_stride = pages_each_,
-                            .logit_rows = rows},
-                           absl::MakeSpan(logits_));
+    while (runner->in_flight() > 0) status.Update(Collect(runner));
+    return status;
   }
 
  private:
+  void LayOut(int64_t sequences, int64_t position, int64_t count) {
+    tokens_.clear(), positions_.clear(), rows_.clear();
+    offsets_ = {0};
+    for (int64_t s = 0; s < sequences; ++s) {
+      for (int64_t i = 0; i < count; ++i) {
+        // Any tokens do: the work does not depend on them.
+        tokens_.push_back(static_cast<int32_t>((s * 7919 + (position + i) * 104729 + 1000) %
+                                               model_->vocabulary_size()));
+        positions_.push_back(static_cast<int32_t>(position + i));
+      }
+      offsets_.push_back(static_cast<int32_t>(tokens_.size()));
+      rows_.push_back(static_cast<int32_t>(tokens_.size()) - 1);
+    }
+  }
+  Batch TheBatch() const {
+    return {.tokens = tokens_,
+            .positions = positions_,
+            .offsets = offsets_,
+            .block_tables = tables_,
+            .block_table_stride = pages_each_,
+            .logit_rows = rows_};
+  }
+  absl::Span<const Draw> Draws(int64_t sequences, int64_t step, const SamplingParams* params) {
+    draws_.resize(sequences);
+    for (int32_t s = 0; s < sequences; ++s) {
+      draws_[s].logit_row = draws_[s].sample = s;
+      draws_[s].params = params;
+      draws_[s].position = step;
+    }
+    return draws_;
+  }
+  absl::Status Collect(StepRunner* runner) {
+    const absl::StatusOr<std::vector<DrawnToken>> drawn = runner->Collect();
+    if (!drawn.ok()) return drawn.status();
+    drawn_.clear();
+    for (const DrawnToken& d : *drawn) {
+      if (!d.status.ok()) return d.status;
+      drawn_.push_back(d.token);
+    }
+    return absl::OkStatus();
+  }
+
   Transformer* const model_;
+  HostStepRunner host_runner_;  // where the model has none of its own
   const int64_t pages_each_;
-  std::vector<int32_t> tables_;
+  std::vector<int32_t> tables_, tokens_, positions_, offsets_, rows_, drawn_;
+  std::vector<Draw> draws_;
   std::vector<float> logits_;
 };
 
@@ -112,6 +169,10 @@ void BenchPrompt(Transformer* model, int64_t tokens, int repetitions) {
 void BenchDecode(Transformer* model, int64_t streams, int64_t context, int64_t tokens,
                  int repetitions) {
   std::vector<double> rates;
+  const bool sample = absl::GetFlag(FLAGS_sample);
+  SamplingParams params;
+  params.temperature = absl::GetFlag(FLAGS_temperature);
+  params.top_p = static_cast<float>(absl::GetFlag(FLAGS_top_p));
   Driver driver(model, streams, context + tokens);
   for (int64_t p = 0; p < context; p += kChunkTokens) {
     Check(driver.Step(streams, p, std::min(kChunkTokens, context - p)));
@@ -119,12 +180,14 @@ void BenchDecode(Transformer* model, int64_t streams, int64_t context, int64_t t
   for (int r = -1; r < repetitions; ++r) {  // each writes the same places of the cache
     const double start = Seconds();
     const int64_t steps = r < 0 ? 8 : tokens;  // the first round warms up
-    for (int64_t i = 0; i < steps; ++i) Check(driver.Step(streams, context + i, 1));
+    if (sample) Check(driver.SampledSteps(streams, context, steps, params));
+    for (int64_t i = 0; i < steps && !sample; ++i) Check(driver.Step(streams, context + i, 1));
     if (r >= 0) rates.push_back(static_cast<double>(streams * tokens) / (Seconds() - start));
   }
   nlohmann::json line = Measure(*model, "decode_" + std::to_string(streams) + "_streams", rates);
   line["context_tokens"] = context;
   line["generated_tokens"] = tokens;
+  if (sample) line["sampling"] = {{"temperature", params.temperature}, {"top_p", params.top_p}};
   std::cout << line << std::endl;
 }
 

@@ -107,6 +107,7 @@ class Bench {
   int TakeResults(const StepPlan& plan) {
     int over = 0;
     for (const Chunk& chunk : plan.chunks) {
+      scheduler_.Begin(chunk);
       scheduler_.Commit(chunk);
       if (!chunk.wants_logits) continue;
       const auto left = left_.find(chunk.sequence.group);

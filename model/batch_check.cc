@@ -37,7 +37,7 @@ absl::Status CheckSequence(const Batch& batch, int64_t s, int64_t num_pages) {
 }  // namespace
 
 absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabulary_size,
-                        int64_t num_pages) {
+                        int64_t num_pages, int64_t pending) {
   const int64_t tokens = batch.tokens.size();
   if (batch.positions.size() != tokens) return Wrong("as many positions as tokens are needed");
   if (batch.offsets.empty() || batch.offsets.front() != 0 || batch.offsets.back() != tokens) {
@@ -49,7 +49,7 @@ absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabul
     return Wrong("block tables are shorter than their stride says");
   }
   for (int32_t token : batch.tokens) {
-    if (token < 0 || token >= vocabulary_size) {
+    if (token < -pending || token >= vocabulary_size) {
       return Wrong(absl::StrCat("token ", token, " is outside the vocabulary"));
     }
   }

@@ -10,9 +10,9 @@ namespace sieve {
 
 // INTERNAL, saying what is wrong, unless every token, position, page and row of the batch is in
 // range and the shapes fit: a model must not read or write beyond its memory whatever the scheduler
-// does.
+// does. Tokens may be pending draws 0 .. pending-1 of the step before.
 absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabulary_size,
-                        int64_t num_pages);
+                        int64_t num_pages, int64_t pending = 0);
 
 }  // namespace sieve
 

@@ -8,6 +8,13 @@
 
 namespace sieve {
 
+class StepRunner;
+
+// Stands for a token that is not known to the host yet: what the step before drew with its draw
+// `index`. Only a StepRunner takes it.
+constexpr int32_t PendingToken(int32_t index) { return -1 - index; }
+constexpr bool IsPending(int32_t token) { return token < 0; }
+
 // One step over a ragged batch of sequences: T tokens of S sequences, some prefilling, some
 // decoding.
 struct Batch {
@@ -40,6 +47,9 @@ class LanguageModel {
   // The result for a sequence does not depend on what else is in the batch, nor on how its tokens
   // are cut into steps: it is the same to the last bit.
   virtual absl::Status Forward(const Batch& batch, absl::Span<float> logits) = 0;
+  // What runs steps with draws on the model's own device, or null: a HostStepRunner then does. Not
+  // to be mixed with Forward while a step is in flight.
+  virtual StepRunner* step_runner() { return nullptr; }
 };
 
 }  // namespace sieve

@@ -59,6 +59,9 @@ class EngineImpl : public Engine, private EngineCore::Owner {
   void OnLeftQueue(const OpenRequest& open) override;
   void OnStepDone(const Admission::Step& step) override;
   void OnStats(const EngineStats& stats, int64_t prefill_backlog) override;
+  void OnBroken(const absl::Status& status) override;
+  // REQUIRES: mutex_ is held.
+  absl::Status StopReason() const;
 
   const EngineConfig config_;
   const int64_t num_pages_;
@@ -72,6 +75,7 @@ class EngineImpl : public Engine, private EngineCore::Owner {
   std::array<int64_t, 3> unseen_{}, taken_{};
   bool woken_ = false;
   bool stopped_ = false;
+  absl::Status broken_;  // why it had to stop, when it was not told to
   EngineStats stats_;
 
   EngineCore core_;
@@ -177,7 +181,7 @@ absl::StatusOr<CostEstimate> EngineImpl::EstimateCost(const GenerationRequest& r
       Scheduler::PeakPages(prompt, request.max_tokens, request.num_samples) * config_.page_bytes;
   estimate.refusal = Check(request);
   std::lock_guard lock(mutex_);
-  if (stopped_) return ShuttingDown();
+  if (stopped_) return StopReason();
   estimate.time_to_first_token = TimeToFirstToken(request, new_tokens);
   if (estimate.refusal.ok()) estimate.refusal = CheckQueue(request, new_tokens);
   return estimate;
@@ -234,7 +238,7 @@ void EngineImpl::Run() {
 // False when the engine has stopped and all is told.
 bool EngineImpl::RunOnce() {
   bool draining;
-  bool stopped;
+  absl::Status stop;  // why, if it has to
   {
     std::lock_guard lock(mutex_);
     // Requests that were queued before the stop are taken even then, to be ended. Those of a round
@@ -245,10 +249,10 @@ bool EngineImpl::RunOnce() {
     }
     woken_ = false;
     draining = admission_.closed();
-    stopped = stopped_;
+    if (stopped_) stop = StopReason();
   }
-  if (stopped) {
-    core_.EndAll(ShuttingDown());
+  if (!stop.ok()) {
+    core_.EndAll(stop);
     return false;
   }
   if (draining) core_.EndUnstarted(ShuttingDown());
@@ -280,6 +284,25 @@ void EngineImpl::OnStats(const EngineStats& stats, int64_t prefill_backlog) {
   stats_ = stats;
   taken_ = {};
   admission_.set_prefill_backlog(prefill_backlog);
+}
+
+void EngineImpl::OnBroken(const absl::Status& status) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!broken_.ok()) return;
+    broken_ = status;
+    admission_.Close();
+    stopped_ = true;
+  }
+  if (config_.on_broken) config_.on_broken(status);
+}
+
+absl::Status EngineImpl::StopReason() const {
+  if (broken_.ok()) return ShuttingDown();
+  return Refusal(absl::UnavailableError(absl::StrCat("the server's device failed, and the server "
+                                                     "shuts down: ",
+                                                     broken_.message())),
+                 RefusalReason::kDraining, absl::Seconds(1));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -32,6 +33,9 @@ struct EngineConfig {
   bool prefix_reuse = true;
   // Refuses a request whose first token, by the measured rates, would come after its deadline.
   bool refuse_late = false;
+  // Called once on the engine's thread, when no step can succeed any more: the device is lost, say.
+  // All requests are ended then, and new ones refused.
+  std::function<void(const absl::Status&)> on_broken;
   std::function<absl::Time()> clock = absl::Now;  // replaced by tests only
   // Runs on the engine's thread; may throw and break the scheduler's books.
   std::function<void(FaultPoint, Scheduler*)> fault_for_test;

@@ -5,17 +5,10 @@
 #include <new>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
-#include "model/sampling/logit_math.h"
 
 namespace sieve {
 namespace {
-
-// Whether the chunk fills a page, which others may then take over.
-bool FillsAPage(const Chunk& chunk) {
-  return (chunk.start + chunk.count) / kPageTokens > chunk.start / kPageTokens;
-}
 
 absl::Time StalledAt(const OpenRequest& open, absl::Duration timeout) {
   return std::max(open.behind_since, open.queue->LastPop()) + timeout;
@@ -47,7 +40,8 @@ absl::Status StatusOfException() {
 EngineCore::EngineCore(const EngineConfig& config, LanguageModel* model, const Tokenizer* tokenizer,
                        EngineObserver* observer, Owner* owner)
     : config_(config),
-      model_(model),
+      host_runner_(model),
+      runner_(model->step_runner() != nullptr ? model->step_runner() : &host_runner_),
       tokenizer_(tokenizer),
       observer_(observer),
       owner_(owner),
@@ -56,12 +50,23 @@ EngineCore::EngineCore(const EngineConfig& config, LanguageModel* model, const T
 }
 
 bool EngineCore::Step() {
+  if (wants_preemption_) CollectAll();
   OpenIncoming();
   const absl::Time now = config_.clock();
   accounts_.AdvanceTo(now);
   CheckReaders(now);
+  const bool planned = PlanAndSubmit(now);
+  const bool busy = planned || !in_flight_.empty();
+  if (!in_flight_.empty() && !(planned && runner_->CanSubmit())) Collect();
+  TellEnded();
+  return busy;
+}
+
+// False when there was nothing to plan.
+bool EngineCore::PlanAndSubmit(absl::Time now) {
   Fault(FaultPoint::kPlan);
-  StepPlan plan = scheduler_.Plan(now);
+  StepPlan plan = scheduler_.Plan(now, /*may_preempt=*/in_flight_.empty());
+  wants_preemption_ = plan.wants_preemption;
   for (const int64_t group : plan.expired) {
     End(group, absl::DeadlineExceededError("the time allowed for the request is over"));
   }
@@ -71,8 +76,11 @@ bool EngineCore::Step() {
   Fault(FaultPoint::kTables);
   DropBrokenTables(&plan);
   PublishStats();
-  if (!plan.chunks.empty()) RunStep(plan, now);
-  TellEnded();
+  if (!in_flight_.empty() && !DrawsAhead(plan)) {
+    CollectAll();
+    DropOver(&plan);
+  }
+  if (!plan.chunks.empty()) Submit(plan, now);
   return busy;
 }
 
@@ -137,32 +145,41 @@ void EngineCore::DropBrokenTables(StepPlan* plan) {
         absl::InternalError(absl::StrCat("the request's page table is broken: ", table.what)));
   }
   std::erase_if(plan->started, [&](const StartedGroup& s) { return !open_.contains(s.group); });
-  std::erase_if(plan->chunks,
-                [&](const Chunk& chunk) { return !open_.contains(chunk.sequence.group); });
+  DropOver(plan);
 }
 
-void EngineCore::RunStep(const StepPlan& plan, absl::Time now) {
-  Admission::Step step;
+// Whether all that the plan draws can be drawn while the step before is in flight.
+bool EngineCore::DrawsAhead(const StepPlan& plan) const {
+  return std::all_of(plan.chunks.begin(), plan.chunks.end(), [this](const Chunk& chunk) {
+    const OpenRequest& open = *open_.at(chunk.sequence.group);
+    return !chunk.wants_logits ||
+           runner_->DrawsAhead(open.samples[chunk.sequence.sample].NextDraw());
+  });
+}
+
+void EngineCore::DropOver(StepPlan* plan) {
+  std::erase_if(plan->chunks, [this](const Chunk& chunk) { return IsOver(chunk); });
+}
+
+// Whether nobody waits for the chunk any more.
+bool EngineCore::IsOver(const Chunk& chunk) const {
+  const auto open = open_.find(chunk.sequence.group);
+  return open == open_.end() || open->second->samples[chunk.sequence.sample].finished();
+}
+
+void EngineCore::Submit(const StepPlan& plan, absl::Time now) {
+  EngineStep step;
+  step.planned = now;
   step.started_tokens = Start(plan, now);
-  StepRecord record = CountTokens(plan);
-  const absl::Time begin = config_.clock();
-  const absl::Status status = Compute(plan);
-  const absl::Time done = config_.clock();
-  ++totals_.steps;
-  accounts_.AdvanceTo(done);
+  step.record = CountTokens(plan);
+  step.submitted = config_.clock();
+  const absl::Status status = TrySubmit(plan, &step);
   if (!status.ok()) {
-    for (const Chunk& chunk : plan.chunks) End(chunk.sequence.group, status);
+    Fail(step, status);
     return;
   }
-  totals_.prompt_tokens_computed += record.prefill_tokens;
-  TakeResults(plan, done);
-  record.plan = begin - now;
-  record.forward = done - begin;
-  record.sample = config_.clock() - done;
-  step.time = done - now;
-  step.prefill_tokens = record.prefill_tokens;
-  owner_->OnStepDone(step);
-  observer_->OnStep(record);
+  Begin(step);
+  in_flight_.push_back(std::move(step));
 }
 
 // Returns the prompt tokens of the groups that start.
@@ -182,18 +199,6 @@ int64_t EngineCore::Start(const StepPlan& plan, absl::Time now) {
   return tokens;
 }
 
-// The model's part. What it throws is an error of this step as well.
-absl::Status EngineCore::Compute(const StepPlan& plan) try {
-  const Batch batch = batch_.Build(plan, scheduler_);
-  const int64_t num_logits = batch.logit_rows.size() * model_->vocabulary_size();
-  Fault(FaultPoint::kLogits);
-  if (logits_.size() < num_logits) logits_.resize(num_logits);
-  if (!plan.copies.empty()) model_->CopyPages(plan.copies);
-  return model_->Forward(batch, absl::MakeSpan(logits_).first(num_logits));
-} catch (...) {
-  return StatusOfException();
-}
-
 StepRecord EngineCore::CountTokens(const StepPlan& plan) const {
   StepRecord record;
   record.sequences = plan.chunks.size();
@@ -204,70 +209,144 @@ StepRecord EngineCore::CountTokens(const StepPlan& plan) const {
   return record;
 }
 
-void EngineCore::TakeResults(const StepPlan& plan, absl::Time now) {
-  const int64_t vocabulary = model_->vocabulary_size();
-  absl::Span<const float> rows = logits_;
+// What the runner throws is an error of this step as well.
+absl::Status EngineCore::TrySubmit(const StepPlan& plan, EngineStep* step) try {
+  ListDraws(plan, step);
+  Fault(FaultPoint::kLogits);
+  return runner_->Submit(
+      {.copies = plan.copies, .batch = batch_.Build(plan, scheduler_), .draws = draws_});
+} catch (...) {
+  return StatusOfException();
+}
+
+void EngineCore::ListDraws(const StepPlan& plan, EngineStep* step) {
+  draws_.clear();
+  int32_t row = 0;
   for (const Chunk& chunk : plan.chunks) {
-    absl::Span<const float> logits;
-    if (chunk.wants_logits) {
-      logits = rows.first(vocabulary);
-      rows.remove_prefix(vocabulary);
+    const OpenRequest& open = *open_.at(chunk.sequence.group);
+    EngineStep::Part part = {chunk};
+    if (chunk.wants_logits) part.num_draws = open.forked ? 1 : open.request.num_samples;
+    for (int32_t i = 0; i < part.num_draws; ++i) {
+      draws_.push_back(open.samples[chunk.sequence.sample + i].NextDraw());
+      draws_.back().logit_row = row;
     }
-    // A request that failed in this very step is no longer open.
-    const auto open = open_.find(chunk.sequence.group);
-    if (open == open_.end()) continue;
+    row += chunk.wants_logits;
+    step->parts.push_back(part);
+  }
+}
+
+// The books after a step that is on its way: what it draws is a token that is not known yet.
+void EngineCore::Begin(const EngineStep& step) {
+  int32_t draw = 0;
+  for (const auto& [chunk, num_draws] : step.parts) {
+    const auto [group, first] = chunk.sequence;
+    OpenRequest& open = *open_.at(group);
+    scheduler_.Begin(chunk);
+    if (chunk.wants_logits && !open.forked) {
+      open.forked = true;
+      scheduler_.Fork(group);
+    }
+    for (int32_t i = first; i < first + num_draws; ++i, ++draw) {
+      open.samples[i].OnSubmitted();
+      if (open.samples[i].MayGoOn()) scheduler_.Append({group, i}, PendingToken(draw));
+    }
+  }
+}
+
+void EngineCore::CollectAll() {
+  while (!in_flight_.empty()) Collect();
+}
+
+void EngineCore::Collect() {
+  EngineStep step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  absl::StatusOr<std::vector<DrawnToken>> drawn = TryCollect();
+  const absl::Time done = config_.clock();
+  accounts_.AdvanceTo(done);
+  if (!drawn.ok()) {
+    Fail(step, drawn.status());
+    return;
+  }
+  ++totals_.steps;
+  totals_.prompt_tokens_computed += step.record.prefill_tokens;
+  TakeResults(step, absl::MakeSpan(*drawn), done);
+  Tell(std::move(step), done);
+}
+
+absl::StatusOr<std::vector<DrawnToken>> EngineCore::TryCollect() try {
+  return runner_->Collect();
+} catch (...) {
+  return StatusOfException();
+}
+
+void EngineCore::Fail(const EngineStep& step, const absl::Status& status) {
+  ++totals_.steps;
+  for (const EngineStep::Part& part : step.parts) End(part.chunk.sequence.group, status);
+  if (absl::Status broken = runner_->Broken(); !broken.ok()) owner_->OnBroken(broken);
+}
+
+void EngineCore::TakeResults(const EngineStep& step, absl::Span<DrawnToken> drawn, absl::Time now) {
+  for (const auto& [chunk, num_draws] : step.parts) {
+    const absl::Span<DrawnToken> own = drawn.first(num_draws);
+    drawn.remove_prefix(num_draws);
+    if (IsOver(chunk)) continue;
+    OpenRequest* open = open_.at(chunk.sequence.group).get();
     absl::Status status;
     try {
-      status = TakeResult(chunk, open->second.get(), logits, now);
+      status = TakeResult(chunk, open, own, now);
     } catch (...) {
       status = StatusOfException();
     }
-    if (!status.ok() || open->second->unfinished_samples == 0) End(chunk.sequence.group, status);
+    if (!status.ok() || open->unfinished_samples == 0) End(chunk.sequence.group, status);
   }
 }
 
 absl::Status EngineCore::TakeResult(const Chunk& chunk, OpenRequest* open,
-                                    absl::Span<const float> logits, absl::Time now) {
+                                    absl::Span<DrawnToken> drawn, absl::Time now) {
   Fault(FaultPoint::kSample);
-  // The sampler looks too, but not before others can find what was computed.
-  if (chunk.wants_logits && FillsAPage(chunk) && !AllFinite(logits)) {
-    return absl::InternalError("the model gave logits that are not finite");
+  // Before others can find what was computed: logits that are not numbers come from no good.
+  for (const DrawnToken& token : drawn) {
+    if (!token.status.ok()) return token.status;
   }
   scheduler_.Commit(chunk);
-  if (!chunk.wants_logits) return absl::OkStatus();
-  if (!open->forked) return FirstTokens(chunk.sequence.group, open, logits, now);
-  return NextToken(chunk.sequence, open, logits, now);
-}
-
-// The prompt is computed: every sample draws its first token from the same row.
-absl::Status EngineCore::FirstTokens(int64_t group, OpenRequest* open,
-                                     absl::Span<const float> logits, absl::Time now) {
-  open->forked = true;
-  open->first_token = now;
-  scheduler_.Fork(group);
-  for (int32_t i = 0; i < open->request.num_samples; ++i) {
-    absl::Status status = NextToken({group, i}, open, logits, now);
-    if (!status.ok()) return status;
+  if (drawn.empty()) return absl::OkStatus();
+  const bool first = !open->has_tokens();
+  if (first) open->first_token = now;
+  SequenceId id = chunk.sequence;
+  for (DrawnToken& token : drawn) {
+    TakeToken(id, chunk.start + chunk.count, open, std::move(token), now);
+    ++id.sample;
   }
-  observer_->OnFirstToken(now - open->request.arrival);
+  if (first) observer_->OnFirstToken(now - open->request.arrival);
   return absl::OkStatus();
 }
 
-absl::Status EngineCore::NextToken(SequenceId id, OpenRequest* open, absl::Span<const float> logits,
-                                   absl::Time now) {
+void EngineCore::TakeToken(SequenceId id, int64_t position, OpenRequest* open, DrawnToken drawn,
+                           absl::Time now) {
   EngineSample& sample = open->samples[id.sample];
   if (sample.generated() > 0) observer_->OnInterToken(now - sample.last_token());
-  absl::StatusOr<EngineSample::Output> output = sample.Next(logits, now, &sampler_);
-  if (!output.ok()) return output.status();
+  EngineSample::Output output = sample.Take(std::move(drawn), now);
   ++totals_.generated_tokens;
   ++open->generated_tokens;
-  if (output->reason) {
-    FinishSample(id, open, *std::move(output));
+  if (output.reason) {
+    FinishSample(id, open, std::move(output));
   } else {
-    scheduler_.Append(id, output->delta.token_ids.front());
-    open->queue->Push(std::move(output->delta));
+    scheduler_.SetToken(id, position, output.delta.token_ids.front());
+    open->queue->Push(std::move(output.delta));
   }
-  return absl::OkStatus();
+}
+
+// Of two steps in flight the second counts from the end of the first on.
+void EngineCore::Tell(EngineStep step, absl::Time done) {
+  const absl::Time begin = std::max(step.planned, last_done_);
+  step.record.plan = step.submitted - step.planned;
+  step.record.forward = done - std::max(step.submitted, last_done_);
+  step.record.sample = config_.clock() - done;
+  last_done_ = done;
+  owner_->OnStepDone({.time = done - begin,
+                      .prefill_tokens = step.record.prefill_tokens,
+                      .started_tokens = step.started_tokens});
+  observer_->OnStep(step.record);
 }
 
 void EngineCore::FinishSample(SequenceId id, OpenRequest* open, EngineSample::Output output) {
@@ -292,7 +371,14 @@ void EngineCore::EndUnstarted(const absl::Status& status) {
 void EngineCore::EndAll(const absl::Status& status) {
   OpenIncoming();
   while (!open_.empty()) End(open_.begin()->first, status);
+  DropInFlight();
   TellEnded();
+}
+
+// Nobody waits for what they give.
+void EngineCore::DropInFlight() {
+  in_flight_.clear();
+  while (runner_->in_flight() > 0) TryCollect().IgnoreError();
 }
 
 void EngineCore::Recover(const absl::Status& status) {
@@ -304,6 +390,7 @@ void EngineCore::Recover(const absl::Status& status) {
     auto node = open_.extract(open_.begin());
     Close(node.key(), std::move(node.mapped()), status);
   }
+  DropInFlight();
   scheduler_.Clear();
   TellEnded();
 }

@@ -2,6 +2,7 @@
 #define SIEVE_SERVER_ENGINE_CORE_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -9,8 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "model/host_step_runner.h"
 #include "model/language_model.h"
-#include "model/sampling/sampler.h"
+#include "model/step_runner.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/admission.h"
 #include "server/cache_accounts.h"
@@ -18,6 +20,7 @@
 #include "server/engine_config.h"
 #include "server/engine_observer.h"
 #include "server/engine_sample.h"
+#include "server/engine_step.h"
 #include "server/open_request.h"
 #include "server/page_table_check.h"
 #include "server/scheduler.h"
@@ -27,6 +30,11 @@ namespace sieve {
 // What happens in the engine's thread: plans, steps, samples, events. Everything here but
 // CountCachedPages is that thread's own. Functions may throw what allocations and the model throw;
 // Recover then brings the core back to a state in which it goes on.
+//
+// Where the model's runner takes a step while another is in flight, the next one is planned as if
+// every sample went on to its max_tokens: the device computes while text, events and plans are
+// made. A sample that ended meanwhile, by a stop or because its reader left, is in one step more;
+// what it draws there is dropped. Its pages need not wait for that: steps run in order.
 class EngineCore {
  public:
   // What the core tells its owner.
@@ -39,6 +47,8 @@ class EngineCore {
     // Before events that tell of the same. `prefill_backlog`: prompt tokens that running requests
     // have still to compute.
     virtual void OnStats(const EngineStats& stats, int64_t prefill_backlog) = 0;
+    // No step will succeed any more.
+    virtual void OnBroken(const absl::Status& status) = 0;
   };
 
   // All are borrowed.
@@ -48,7 +58,8 @@ class EngineCore {
   // Where new requests are put; Step takes them from there.
   std::vector<std::unique_ptr<OpenRequest>>* incoming() { return &incoming_; }
 
-  // One step: ends what is over, plans, runs, hands out. False when there was nothing to run.
+  // Ends what is over, plans and submits a step, hands out the oldest when no further one can be
+  // submitted. False when there was nothing to do but wait.
   bool Step();
 
   // Ends requests; those that have not begun to run, or all.
@@ -77,26 +88,37 @@ class EngineCore {
   void OpenIncoming();
   void CheckReaders(absl::Time now);
   void CheckReader(int64_t group, OpenRequest* open, absl::Time now);
+  bool PlanAndSubmit(absl::Time now);
   void DropBrokenTables(StepPlan* plan);
-  void RunStep(const StepPlan& plan, absl::Time now);
+  bool DrawsAhead(const StepPlan& plan) const;
+  void DropOver(StepPlan* plan);
+  bool IsOver(const Chunk& chunk) const;
+  void Submit(const StepPlan& plan, absl::Time now);
   int64_t Start(const StepPlan& plan, absl::Time now);
-  absl::Status Compute(const StepPlan& plan);
   StepRecord CountTokens(const StepPlan& plan) const;
-  void TakeResults(const StepPlan& plan, absl::Time now);
-  absl::Status TakeResult(const Chunk& chunk, OpenRequest* open, absl::Span<const float> logits,
+  absl::Status TrySubmit(const StepPlan& plan, EngineStep* step);
+  void ListDraws(const StepPlan& plan, EngineStep* step);
+  void Begin(const EngineStep& step);
+  void CollectAll();
+  void Collect();
+  absl::StatusOr<std::vector<DrawnToken>> TryCollect();
+  void Fail(const EngineStep& step, const absl::Status& status);
+  void TakeResults(const EngineStep& step, absl::Span<DrawnToken> drawn, absl::Time now);
+  absl::Status TakeResult(const Chunk& chunk, OpenRequest* open, absl::Span<DrawnToken> drawn,
                           absl::Time now);
-  absl::Status FirstTokens(int64_t group, OpenRequest* open, absl::Span<const float> logits,
-                           absl::Time now);
-  absl::Status NextToken(SequenceId id, OpenRequest* open, absl::Span<const float> logits,
-                         absl::Time now);
+  void TakeToken(SequenceId id, int64_t position, OpenRequest* open, DrawnToken drawn,
+                 absl::Time now);
+  void Tell(EngineStep step, absl::Time done);
   void FinishSample(SequenceId id, OpenRequest* open, EngineSample::Output output);
+  void DropInFlight();
   void End(int64_t group, const absl::Status& status);
   void Close(int64_t group, std::unique_ptr<OpenRequest> open, const absl::Status& status);
   void TellEnded();
   void PublishStats();
 
   const EngineConfig config_;
-  LanguageModel* const model_;
+  HostStepRunner host_runner_;  // where the model has none of its own
+  StepRunner* const runner_;
   const Tokenizer* const tokenizer_;
   EngineObserver* const observer_;
   Owner* const owner_;
@@ -108,8 +130,10 @@ class EngineCore {
   EngineBatch batch_;
   PageTableCheck table_check_;
   CacheAccounts accounts_;
-  Sampler sampler_;
-  std::vector<float> logits_;
+  std::vector<Draw> draws_;           // of the step being submitted
+  std::deque<EngineStep> in_flight_;  // submitted, not collected
+  bool wants_preemption_ = false;     // the last plan did
+  absl::Time last_done_ = absl::InfinitePast();
   EngineStats totals_;
 };
 

@@ -3,8 +3,6 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "model/sampling/counter_random.h"
-#include "model/sampling/logprobs.h"
 
 namespace sieve {
 
@@ -22,41 +20,51 @@ EngineSample::EngineSample(const GenerationRequest* request, const Tokenizer* to
   banned_.insert(banned_.end(), eos.begin(), eos.end());
 }
 
-absl::StatusOr<EngineSample::Output> EngineSample::Next(absl::Span<const float> logits,
-                                                        absl::Time now, Sampler* sampler) {
-  const bool may_end = generated_ >= request_->min_tokens;
-  const absl::StatusOr<int32_t> token =
-      sampler->Draw(logits, request_->sampling, history_ ? &*history_ : nullptr,
-                    may_end ? absl::Span<const int32_t>() : banned_,
-                    UniformAt(request_->sampling.seed, sample_, generated_));
-  if (!token.ok()) return token.status();
+Draw EngineSample::NextDraw() const {
+  Draw draw;
+  draw.params = &request_->sampling;
+  draw.history = history_ ? &*history_ : nullptr;
+  if (submitted_ < request_->min_tokens) draw.banned = banned_;
+  draw.sample = sample_;
+  draw.position = submitted_;
+  draw.logprobs = request_->logprobs;
+  return draw;
+}
+
+bool EngineSample::MayGoOn() const { return !finished_ && submitted_ < request_->max_tokens; }
+
+EngineSample::Output EngineSample::Take(DrawnToken drawn, absl::Time now) {
   ++generated_;
   if (generated_ == 1) first_token_ = now;
   last_token_ = now;
-  if (history_) history_->Append(*token);
+  if (history_) history_->Append(drawn.token);
 
   Output output;
   output.delta.sample = sample_;
-  output.delta.token_ids = {*token};
-  if (request_->logprobs) {
-    output.delta.logprobs = {LogprobsOf(logits, *token, *request_->logprobs)};
-  }
-  if (IsEndOfSequence(*token)) {
-    output.reason = FinishReason::kEndOfSequence;
-  } else if (IsStopToken(*token)) {
-    output.reason = FinishReason::kStopToken;
+  output.delta.token_ids = {drawn.token};
+  if (request_->logprobs) output.delta.logprobs = {std::move(drawn.logprobs)};
+  Judge(drawn.token, &output);
+  finished_ = output.reason.has_value();
+  return output;
+}
+
+// The token's text, and whether the sample ends with it.
+void EngineSample::Judge(int32_t token, Output* output) {
+  if (IsEndOfSequence(token)) {
+    output->reason = FinishReason::kEndOfSequence;
+  } else if (IsStopToken(token)) {
+    output->reason = FinishReason::kStopToken;
   } else {
-    TextStream::Piece piece = text_.Append(*token, generated_ >= request_->min_tokens);
-    output.delta.text = std::move(piece.text);
-    output.reason = LimitReached();
+    TextStream::Piece piece = text_.Append(token, generated_ >= request_->min_tokens);
+    output->delta.text = std::move(piece.text);
+    output->reason = LimitReached();
     if (piece.stop) {
-      output.reason = FinishReason::kStopText;
-      output.stop_text = *std::move(piece.stop);
-      return output;  // nothing is held back any more
+      output->reason = FinishReason::kStopText;
+      output->stop_text = *std::move(piece.stop);
+      return;  // nothing is held back any more
     }
   }
-  if (output.reason) output.delta.text += text_.Finish();
-  return output;
+  if (output->reason) output->delta.text += text_.Finish();
 }
 
 bool EngineSample::IsEndOfSequence(int32_t token) const {

@@ -410,7 +410,6 @@ absl::Status WritePortFile(const std::string& path, const Server& server) {
   return absl::UnavailableError(absl::StrCat("cannot write --port_file ", path));
 }
 
-// Serves until the process is told to stop.
 // Resident memory stays flat by three means: large blocks are the system's again when they are
 // freed (glibc would raise the threshold when it frees the first message of megabytes), there are
 // few heaps, each of which has holes of its own, and the holes are given back now and then.
@@ -422,12 +421,14 @@ void GiveMemoryBack() {
   mallopt(M_ARENA_MAX, std::max<int>(2, std::thread::hardware_concurrency() / 4));
 }
 
+// Serves until the process is told to stop, or its device fails.
 absl::Status Serve(ServerConfig config, StopSignals* signals) {
   const absl::Time start = absl::Now();
   for (const std::string& warning :
        ExposureWarnings(config.grpc, config.metrics, ProtectionOf(config))) {
     spdlog::warn("{}", warning);
   }
+  config.on_broken = [signals] { signals->Stop(); };
   absl::StatusOr<std::unique_ptr<Server>> listening = Server::Listen(std::move(config));
   if (!listening.ok()) return listening.status();
   Server& server = **listening;
@@ -445,7 +446,7 @@ absl::Status Serve(ServerConfig config, StopSignals* signals) {
       server.grpc_port(), server.metrics_port(), absl::ToDoubleSeconds(absl::Now() - start));
   while (!signals->AwaitFor(kTrimPeriod)) malloc_trim(0);
   server.Drain(absl::GetFlag(FLAGS_drain_grace));
-  return absl::OkStatus();
+  return server.broken();
 }
 
 // Every connection is an open file, and the limit that shells set (often 1024) is a soft one.

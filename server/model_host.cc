@@ -62,6 +62,7 @@ EngineConfig EngineConfigFor(const ModelHostConfig& config, const ModelInfo& mod
   engine.context_length = limits.max_context_tokens;
   engine.stalled_reader_timeout = limits.stalled_reader_timeout;
   engine.refuse_late = config.refuse_late;
+  engine.on_broken = config.on_broken;
   return engine;
 }
 

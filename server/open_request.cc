@@ -70,7 +70,7 @@ RequestRecord MakeRecord(const OpenRequest& open, const absl::Status& status, ab
     return record;
   }
   record.queue = open.scheduled - open.request.arrival;
-  if (!open.forked) {
+  if (!open.has_tokens()) {
     record.phase = RequestPhase::kPrefill;
     record.prefill = now - open.scheduled;
     return record;

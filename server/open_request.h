@@ -25,6 +25,7 @@ struct OpenRequest {
   // Makes the samples and gives the prompt away.
   SequenceGroup BeginWaiting(const Tokenizer* tokenizer);
   bool started() const { return scheduled != absl::InfiniteFuture(); }
+  bool has_tokens() const { return first_token != absl::InfiniteFuture(); }
 
   GenerationRequest request;
   std::shared_ptr<EventQueue> queue;
@@ -36,7 +37,7 @@ struct OpenRequest {
   int32_t unfinished_samples = 0;
   absl::Time scheduled = absl::InfiniteFuture();    // first step
   absl::Time first_token = absl::InfiniteFuture();  // of any sample: the prompt is computed
-  bool forked = false;
+  bool forked = false;  // the last chunk of the prompt was submitted: every sample goes its own way
   bool behind = false;  // the queue is full
   absl::Time behind_since;
 };

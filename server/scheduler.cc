@@ -16,6 +16,7 @@ int64_t PagesFor(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageToke
 }  // namespace
 
 struct Scheduler::Sequence {
+  bool runs() const;  // in the next step, as far as it is up to the sequence
   SequenceId id;
   Group* group = nullptr;
   std::vector<int32_t> tokens;
@@ -40,13 +41,16 @@ struct Scheduler::Group {
   std::vector<std::unique_ptr<Sequence>> samples;  // null when finished; only the first before Fork
 };
 
+// Not when all that is known of it is computed or on the way: it waits for its last token.
+bool Scheduler::Sequence::runs() const { return !group->paused && remaining() > 0; }
+
 // What a step has to compute as it is planned.
 struct Scheduler::Load {
   int64_t decodes = 0;
   std::vector<Sequence*> prefilling;
 
   void Add(Sequence* sequence) {
-    if (sequence->group->paused) return;
+    if (!sequence->runs()) return;
     if (sequence->remaining() == 1) {
       ++decodes;
     } else {
@@ -116,11 +120,11 @@ int64_t Scheduler::Add(SequenceGroup request) {
   return id;
 }
 
-StepPlan Scheduler::Plan(absl::Time now) {
+StepPlan Scheduler::Plan(absl::Time now, bool may_preempt) {
   StepPlan plan;
   Expire(now, &plan);
-  MakeWritable(&plan);
-  AdmitWaiting(&plan);
+  if (!MakeWritable(may_preempt, &plan)) return plan;
+  AdmitWaiting(may_preempt, &plan);
   AddChunks(&plan);
   return plan;
 }
@@ -133,19 +137,22 @@ void Scheduler::Expire(absl::Time now, StepPlan* plan) {
 }
 
 // Gives every running sequence pages of its own for its next token: a new one, or a copy of the
-// page that it shares with other samples.
-void Scheduler::MakeWritable(StepPlan* plan) {
+// page that it shares with other samples. False when there are not enough, and nobody may be
+// preempted.
+bool Scheduler::MakeWritable(bool may_preempt, StepPlan* plan) {
   int64_t wanted = 0;
   for (const Sequence* sequence : running_) {
-    if (!sequence->group->paused) wanted += WantedPages(*sequence);
+    if (sequence->runs()) wanted += WantedPages(*sequence);
   }
-  if (wanted > pool_.available_pages()) {
-    MakeWritableByClaim(plan);
-    return;
+  if (wanted <= pool_.available_pages()) {
+    for (Sequence* sequence : running_) {
+      if (sequence->runs()) TryMakeWritable(sequence, plan);
+    }
+    return true;
   }
-  for (Sequence* sequence : running_) {
-    if (!sequence->group->paused) TryMakeWritable(sequence, plan);
-  }
+  plan->wants_preemption = !may_preempt;
+  if (may_preempt) MakeWritableByClaim(plan);
+  return may_preempt;
 }
 
 // The same where there may not be pages for all: the latest claims give up theirs, their own
@@ -209,11 +216,12 @@ std::vector<Scheduler::Sequence*> Scheduler::ByClaim() const {
   return order;
 }
 
-void Scheduler::AdmitWaiting(StepPlan* plan) {
+void Scheduler::AdmitWaiting(bool may_preempt, StepPlan* plan) {
   Load load = CurrentLoad();
   while (Tenant* tenant = shares_.Next()) {
     Sequence* sequence = *waiting_.at(tenant).begin();
-    if (!HasPrefillBudgetFor(*sequence, load) || !Admit(sequence, &load, plan)) break;
+    if (!HasPrefillBudgetFor(*sequence, load)) break;
+    if (!Admit(sequence, may_preempt, &load, plan)) break;
     shares_.Reserve(tenant, sequence->remaining());
   }
   shares_.ClearReservations();
@@ -243,12 +251,16 @@ bool Scheduler::PrefillsBefore(const Sequence* a, const Sequence* b) {
   return FairShares::Before(tenant, b->group->tenant);
 }
 
-bool Scheduler::Admit(Sequence* sequence, Load* load, StepPlan* plan) {
+bool Scheduler::Admit(Sequence* sequence, bool may_preempt, Load* load, StepPlan* plan) {
   Lack lack;
   bool preempted = false;
   while (!TryAdmit(sequence, &lack)) {
     Sequence* victim = VictimFor(*sequence, lack);
     if (victim == nullptr) return false;
+    if (!may_preempt) {
+      plan->wants_preemption = true;
+      return false;
+    }
     Preempt(victim, plan);
     preempted = true;
   }
@@ -329,7 +341,7 @@ void Scheduler::Preempt(Sequence* sequence, StepPlan* plan) {
 void Scheduler::AddChunks(StepPlan* plan) {
   std::vector<Sequence*> prefilling;
   for (Sequence* sequence : running_) {
-    if (sequence->group->paused) continue;
+    if (!sequence->runs()) continue;
     if (sequence->remaining() == 1) {
       AddChunk(sequence, 1, plan);
     } else {
@@ -355,17 +367,32 @@ void Scheduler::AddChunk(Sequence* sequence, int64_t count, StepPlan* plan) {
   plan->chunks.push_back({sequence->id, sequence->computed, count, count == sequence->remaining()});
 }
 
-void Scheduler::Commit(const Chunk& chunk) {
+void Scheduler::Begin(const Chunk& chunk) {
   Sequence& sequence = Get(chunk.sequence);
   shares_.Charge(sequence.group->tenant, chunk.count);
-  const int64_t full_before = sequence.computed / kPageTokens;
   sequence.computed += chunk.count;
+}
+
+void Scheduler::Commit(const Chunk& chunk) {
   if (!config_.prefix_reuse) return;
-  for (int64_t i = full_before; i < sequence.computed / kPageTokens; ++i) {
-    const int32_t parent = i == 0 ? PagePool::kNoPage : sequence.pages[i - 1];
-    sequence.pages[i] =
-        pool_.Publish(sequence.pages[i], parent,
-                      absl::MakeSpan(sequence.tokens).subspan(i * kPageTokens, kPageTokens));
+  Sequence& sequence = Get(chunk.sequence);
+  const int64_t end = (chunk.start + chunk.count) / kPageTokens;
+  for (int64_t i = chunk.start / kPageTokens; i < end; ++i) Publish(&sequence, i);
+}
+
+// The sequence's page i is full. Where another one holds the same, all samples take that one.
+void Scheduler::Publish(Sequence* sequence, int64_t i) {
+  const int32_t page = sequence->pages[i];
+  const int32_t parent = i == 0 ? PagePool::kNoPage : sequence->pages[i - 1];
+  const int32_t kept = pool_.Publish(
+      page, parent, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens));
+  sequence->pages[i] = kept;
+  if (kept == page) return;
+  for (const auto& sample : sequence->group->samples) {
+    if (sample == nullptr || sample->pages.size() <= i || sample->pages[i] != page) continue;
+    pool_.AddRef(kept);
+    pool_.Release({page});
+    sample->pages[i] = kept;
   }
 }
 
@@ -383,6 +410,11 @@ void Scheduler::Fork(int64_t group_id) {
 }
 
 void Scheduler::Append(SequenceId id, int32_t token) { Get(id).tokens.push_back(token); }
+
+void Scheduler::SetToken(SequenceId id, int64_t position, int32_t token) {
+  std::vector<int32_t>& tokens = Get(id).tokens;
+  if (position < tokens.size()) tokens[position] = token;
+}
 
 void Scheduler::Finish(SequenceId id) {
   Group& group = *groups_.at(id.group);

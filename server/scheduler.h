@@ -67,6 +67,8 @@ struct StepPlan {
   std::vector<StartedGroup> started;
   std::vector<PageCopy> copies;  // to be made in this order before the step
   std::vector<Chunk> chunks;     // decodes, then prefill
+  // Somebody would run, or be admitted, if others could be preempted.
+  bool wants_preemption = false;
 };
 
 // Decides what every step computes and who holds which page. Pure policy: no thread, clock, model
@@ -111,19 +113,27 @@ class Scheduler {
   // Queues a group that fits; returns its id, which grows with every call.
   int64_t Add(SequenceGroup group);
 
-  // The next step. The caller runs it and Commits each chunk, or Cancels the groups whose chunks
-  // failed.
-  StepPlan Plan(absl::Time now);
+  // The next step. The caller submits it to the model, Begins each chunk, and Commits it when the
+  // model is done, or Cancels the groups whose chunks failed. It may plan on before it Commits: the
+  // steps run in the order of their plans. It must not preempt as long as a chunk is begun and
+  // not committed, for what that chunk computes would be lost.
+  StepPlan Plan(absl::Time now, bool may_preempt = true);
 
-  // The chunk's keys and values are in the cache.
-  void Commit(const Chunk& chunk);
+  // The chunk counts as computed, for the plans that follow.
+  void Begin(const Chunk& chunk);
 
-  // Makes samples 1 .. num_samples-1 of a group whose prompt was just committed; they share its
-  // pages.
+  // Makes samples 1 .. num_samples-1 of a group the last chunk of whose prompt was just begun; they
+  // share its pages.
   void Fork(int64_t group);
 
-  // The token drawn after a chunk that wanted logits.
+  // The token drawn after a chunk that wanted logits; or one that stands for it until SetToken,
+  // which has no effect where none was appended. Without a next token a sequence runs no further.
   void Append(SequenceId sequence, int32_t token);
+  void SetToken(SequenceId sequence, int64_t position, int32_t token);
+
+  // The chunk's keys and values are in the cache, where others may find them. REQUIRES: begun, not
+  // preempted since; its tokens are known.
+  void Commit(const Chunk& chunk);
 
   // The sequence is over; with its last sequence the group ends.
   void Finish(SequenceId sequence);
@@ -177,13 +187,13 @@ class Scheduler {
 
   Sequence& Get(SequenceId id) const;
   void Expire(absl::Time now, StepPlan* plan);
-  void MakeWritable(StepPlan* plan);
+  bool MakeWritable(bool may_preempt, StepPlan* plan);
   void MakeWritableByClaim(StepPlan* plan);
   int64_t WantedPages(const Sequence& sequence) const;
   bool TryMakeWritable(Sequence* sequence, StepPlan* plan);
   std::vector<Sequence*> ByClaim() const;
-  void AdmitWaiting(StepPlan* plan);
-  bool Admit(Sequence* sequence, Load* load, StepPlan* plan);
+  void AdmitWaiting(bool may_preempt, StepPlan* plan);
+  bool Admit(Sequence* sequence, bool may_preempt, Load* load, StepPlan* plan);
   bool TryAdmit(Sequence* sequence, Lack* lack);
   Sequence* VictimFor(const Sequence& beneficiary, const Lack& lack) const;
   Load CurrentLoad() const;
@@ -192,6 +202,7 @@ class Scheduler {
   void Preempt(Sequence* sequence, StepPlan* plan);
   void AddChunks(StepPlan* plan);
   void AddChunk(Sequence* sequence, int64_t count, StepPlan* plan);
+  void Publish(Sequence* sequence, int64_t page);
   void EnterWaiting(Sequence* sequence);
   void LeaveWaiting(Sequence* sequence);
   void ShowWaiting(Sequence* sequence);

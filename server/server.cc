@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -144,6 +145,21 @@ MetricsSnapshot Server::Snapshot() const {
   now.startup = host_->startup();
   now.startup.listen = absl::Nanoseconds(listen_nanoseconds_.load());
   return now;
+}
+
+void Server::OnBroken(const absl::Status& status) {
+  spdlog::error("the device failed, and the server ends: {}", std::string(status.message()));
+  {
+    std::lock_guard lock(mutex_);
+    broken_ = status;
+  }
+  grpc_->SetServing(false);
+  if (config_.on_broken) config_.on_broken();
+}
+
+absl::Status Server::broken() const {
+  std::lock_guard lock(mutex_);
+  return broken_;
 }
 
 void Server::Drain(absl::Duration grace) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -42,11 +43,18 @@ class Server {
   // few seconds later are cut. REQUIRES: loaded.
   void Drain(absl::Duration grace);
 
+  // The model's device is lost: says NOT_SERVING from now on, and calls ServerConfig::on_broken.
+  // The engine's to call.
+  void OnBroken(const absl::Status& status);
+  absl::Status broken() const;  // what it was called with, or OK; thread-safe
+
   // Drain, running or to come, waits for nobody. Thread-safe.
   void Hurry() { hurry_.store(true); }
 
  private:
-  explicit Server(ServerConfig config) : config_(std::move(config)) {}
+  explicit Server(ServerConfig config) : config_(std::move(config)) {
+    config_.model.on_broken = [this](const absl::Status& status) { OnBroken(status); };
+  }
 
   void SetUpObservers();
   absl::Status StartMetricsServer();
@@ -55,7 +63,9 @@ class Server {
   void AwaitIdle(absl::Duration timeout);
   MetricsSnapshot Snapshot() const;  // thread-safe; REQUIRES: loaded
 
-  const ServerConfig config_;
+  ServerConfig config_;
+  mutable std::mutex mutex_;
+  absl::Status broken_;  // guarded by mutex_
   std::atomic<bool> hurry_{false};
   std::atomic<bool> draining_{false};
 

@@ -31,6 +31,8 @@ struct ModelHostConfig {
   int64_t context_length = 0;  // tokens, at most the model's; 0: the model's
   Limits limits;               // max_context_tokens is set from the context length
   bool refuse_late = false;    // see EngineConfig
+  // See EngineConfig; set by the server.
+  std::function<void(const absl::Status&)> on_broken;
   // Called when loading begins, and may take its time or fail; set by tests only.
   std::function<absl::Status()> on_load;
 };
@@ -54,6 +56,9 @@ struct ServerConfig {
   std::optional<TlsFiles> tls;                                   // of gRPC; absent: plaintext
   std::optional<ListenAddress> metrics;                          // absent: off
   RequestLogConfig request_log;
+  // Called once, on a thread of the server's, when the model's device is lost: all requests end,
+  // and the server is to be drained.
+  std::function<void()> on_broken;
 };
 
 }  // namespace sieve

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -36,6 +37,12 @@ void StopSignals::Expect(std::function<void()> hurry) {
 bool StopSignals::AwaitFor(absl::Duration most) {
   std::unique_lock lock(mutex_);
   return came_.wait_for(lock, absl::ToChronoMilliseconds(most), [this] { return count_ > 0; });
+}
+
+void StopSignals::Stop() {
+  std::lock_guard lock(mutex_);
+  count_ = std::max(count_, 1);
+  came_.notify_all();
 }
 
 void StopSignals::Run() {

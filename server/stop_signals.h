@@ -29,6 +29,9 @@ class StopSignals {
   // called.
   bool AwaitFor(absl::Duration most);
 
+  // As the first signal does.
+  void Stop();
+
   // `hurry` is not called any more.
   void Ignore() {
     Expect([] {});

@@ -66,7 +66,8 @@ run() {
   for name in "${names[@]}"; do
     [[ -x "$folder/bin/$name" ]] || die "there is no test $name" "There are: $(cd "$folder/bin" && echo *)"
     run_one "$name" "$folder/bin/$name"
-    [[ -z "$sanitize" ]] || run_sanitized "$name" "$folder/bin/$name"
+    # The fault that one test makes is the very thing that these tools look for.
+    [[ -z "$sanitize" || "$name" == lost_device_test ]] || run_sanitized "$name" "$folder/bin/$name"
   done
   printf '%d passed, %d failed\n' "$passed" "$failed"
   ((failed == 0))

@@ -3,18 +3,25 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/attention_params.h"
+#include "kernels/cuda/pending_tokens.h"
 #include "kernels/cuda/prefill_attention.h"
 #include "model/batch_check.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/forward_pass.h"
 #include "model/cuda/memory.h"
+#include "model/cuda/step_draws.h"
 #include "model/cuda/step_input.h"
 #include "model/cuda/weights.h"
+#include "model/host_step_runner.h"
+#include "model/sampling/sampler.h"
+#include "model/step_runner.h"
 
 namespace sieve {
 namespace {
@@ -51,7 +58,7 @@ bool OnlyDecodes(const Batch& batch) {
   return true;
 }
 
-class CudaTransformer : public Transformer {
+class CudaTransformer : public Transformer, private StepRunner {
  public:
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const ModelConfig& config,
                                                              const LlamaWeights& weights,
@@ -63,22 +70,47 @@ class CudaTransformer : public Transformer {
   const ModelConfig& config() const override { return config_; }
   const CacheGeometry& geometry() const override { return geometry_; }
   MemoryUse memory() const override {
-    return {.device = "cuda:0",
-            .weights = weights_.bytes(),
-            .cache = cache_memory_.bytes(),
-            .workspace = pass_->workspace_bytes() + input_->device_bytes()};
+    return {
+        .device = "cuda:0",
+        .weights = weights_.bytes(),
+        .cache = cache_memory_.bytes(),
+        .workspace = pass_->workspace_bytes() + input_->device_bytes() + draws_->device_bytes()};
   }
   void CopyPages(absl::Span<const PageCopy> copies) override;
   absl::Status Forward(const Batch& batch, absl::Span<float> logits) override;
+  StepRunner* step_runner() override { return this; }
 
  private:
+  // Of a step that was submitted.
+  struct InFlight {
+    bool on_host = false;           // drawn by the host; else by draws_
+    std::vector<DrawnToken> drawn;  // by the host
+  };
+
   CudaTransformer(const ModelConfig& config, const CudaTransformerOptions& options)
       : config_(config), options_(options) {}
   absl::Status Init(const LlamaWeights& weights);
   absl::Status MakeCache();
-  // Launches or replays the step that input_ holds.
-  absl::Status Run(const StepShape& shape, bool as_graph);
-  absl::StatusOr<cudaGraphExec_t> Capture(const StepShape& shape);
+
+  bool CanSubmit() const override { return in_flight_.size() < 2; }
+  int in_flight() const override { return static_cast<int>(in_flight_.size()); }
+  // The history of a step in flight is not known yet.
+  bool DrawsAhead(const Draw& draw) const override { return draw.history == nullptr; }
+  absl::Status Submit(const ModelStep& step) override;
+  absl::StatusOr<std::vector<DrawnToken>> Collect() override;
+  absl::Status Broken() const override { return broken_; }
+
+  absl::StatusOr<InFlight> Start(const ModelStep& step);
+  absl::StatusOr<std::vector<DrawnToken>> DrawOnTheHost(absl::Span<const Draw> draws);
+  // Launches all up to the logits; `pending`: draws of the step before that it may read.
+  absl::StatusOr<UploadedStep> Launch(const Batch& batch, int64_t pending,
+                                      absl::Span<const char> extra);
+  absl::Status Run(const UploadedStep& step);
+  absl::StatusOr<cudaGraphExec_t> Capture(const UploadedStep& step);
+  // Waits for all that was launched; valid until the next call.
+  absl::StatusOr<absl::Span<const float>> CopyLogits(int64_t count);
+  // Remembers an error after which the device does nothing any more.
+  absl::Status Noted(absl::Status status);
 
   const ModelConfig config_;
   const CudaTransformerOptions options_;
@@ -90,8 +122,16 @@ class CudaTransformer : public Transformer {
   int64_t cache_pages_ = 0;
   std::unique_ptr<StepInput> input_;
   std::unique_ptr<ForwardPass> pass_;
+  std::unique_ptr<StepDraws> draws_;
   std::map<std::pair<int64_t, int64_t>, cudaGraphExec_t> graphs_;  // by tokens and splits
-  absl::Status copy_status_;  // of CopyPages, which cannot tell; the next Forward does
+  absl::Status copy_status_;  // of CopyPages, which cannot tell; the next step does
+
+  DrawInput draw_input_;
+  std::vector<int32_t> draw_rows_;  // tokens whose logits are drawn from, by draw
+  std::deque<InFlight> in_flight_;
+  int64_t last_draws_ = 0;  // of the step submitted last
+  Sampler sampler_;         // of draws that the device cannot make
+  absl::Status broken_;
 };
 
 absl::Status CudaTransformer::Init(const LlamaWeights& weights) {
@@ -105,18 +145,20 @@ absl::Status CudaTransformer::Init(const LlamaWeights& weights) {
   const StepLimits limits = {options_.max_step_tokens, options_.max_sequences,
                              (options_.max_context_tokens + kPageTokens - 1) / kPageTokens};
   absl::StatusOr<StepInput> input =
-      StepInput::Create(limits, cuda::PrefillTileTokens(options_.dtype, config_.head_dim,
-                                                        config_.num_heads / config_.num_kv_heads));
+      StepInput::Create(limits,
+                        cuda::PrefillTileTokens(options_.dtype, config_.head_dim,
+                                                config_.num_heads / config_.num_kv_heads),
+                        DrawInput::MaxBytes(options_.max_sequences));
   if (!input.ok()) return input.status();
   input_ = std::make_unique<StepInput>(*std::move(input));
   absl::StatusOr<ForwardPass> pass =
       ForwardPass::Create(config_, &weights_, options_.dtype, limits);
   if (!pass.ok()) return pass.status();
   pass_ = std::make_unique<ForwardPass>(*std::move(pass));
-  absl::StatusOr<CudaMemory> logits = CudaMemory::PinnedHost(
-      options_.max_sequences * config_.vocabulary_size * sizeof(float), "a step's logits");
-  if (!logits.ok()) return logits.status();
-  host_logits_ = *std::move(logits);
+  absl::StatusOr<StepDraws> draws =
+      StepDraws::Create(options_.max_sequences, config_.vocabulary_size);
+  if (!draws.ok()) return draws.status();
+  draws_ = std::make_unique<StepDraws>(*std::move(draws));
   return MakeCache();
 }
 
@@ -168,57 +210,129 @@ void CudaTransformer::CopyPages(absl::Span<const PageCopy> copies) {
 }
 
 absl::Status CudaTransformer::Forward(const Batch& batch, absl::Span<float> logits) {
-  absl::Status status = std::exchange(copy_status_, absl::OkStatus());
-  status.Update(CheckBatch(batch, logits.size(), vocabulary_size(), num_pages()));
-  if (!status.ok()) return status;
-  if (batch.tokens.empty()) return absl::OkStatus();
-  // The engine's thread may not be the one that made the model.
-  SIEVE_RETURN_IF_CUDA(cudaSetDevice(kDevice), "using the CUDA device");
-  const int64_t sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
-  const bool decodes = OnlyDecodes(batch);
-  const int64_t bucket =
-      decodes ? std::min({Bucket(sequences), options_.max_sequences, options_.max_step_tokens}) : 0;
-  absl::StatusOr<StepShape> shape =
-      input_->Upload(batch, bucket, static_cast<int32_t>(cache_pages_), stream_);
-  if (!shape.ok()) return shape.status();
-  if (shape->logit_rows > options_.max_sequences) {
-    return absl::InvalidArgumentError(absl::StrCat("a step with ", shape->logit_rows,
-                                                   " rows of logits; the model was made for ",
-                                                   options_.max_sequences));
+  if (logits.size() != batch.logit_rows.size() * config_.vocabulary_size) {
+    return absl::InternalError("malformed batch: the logits' size is not rows times vocabulary");
   }
-  shape->only_decodes = decodes;
-  if (decodes) shape->max_splits = NextPowerOfTwo(shape->max_splits);
-  status = Run(*shape, decodes);
-  if (!status.ok()) return status;
-  if (!logits.empty()) {
-    SIEVE_RETURN_IF_CUDA(cudaMemcpyAsync(host_logits_.data(), pass_->logits(), logits.size() * 4,
-                                         cudaMemcpyDeviceToHost, stream_),
-                         "copying the logits");
-  }
-  SIEVE_RETURN_IF_CUDA(cudaStreamSynchronize(stream_), "computing a step");
-  std::copy_n(reinterpret_cast<const float*>(host_logits_.data()), logits.size(), logits.begin());
+  if (absl::Status status = Launch(batch, 0, {}).status(); !status.ok()) return Noted(status);
+  const auto copied = CopyLogits(logits.size());
+  if (!copied.ok()) return Noted(copied.status());
+  std::copy(copied->begin(), copied->end(), logits.begin());
   return absl::OkStatus();
 }
 
-absl::Status CudaTransformer::Run(const StepShape& shape, bool as_graph) {
-  if (!as_graph) {
-    return CudaStatus(pass_->Launch(input_->device(), shape, input_->table_stride(), stream_),
+absl::Status CudaTransformer::Submit(const ModelStep& step) {
+  CopyPages(step.copies);
+  absl::StatusOr<InFlight> started = Start(step);
+  if (!started.ok()) return Noted(started.status());
+  in_flight_.push_back(*std::move(started));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CudaTransformer::InFlight> CudaTransformer::Start(const ModelStep& step) {
+  // Each draw has a row of logits of its own, for drawing may change it.
+  draw_rows_.clear();
+  for (const Draw& draw : step.draws) {
+    draw_rows_.push_back(step.batch.logit_rows[draw.logit_row]);
+  }
+  Batch batch = step.batch;
+  batch.logit_rows = draw_rows_;
+  InFlight result;
+  result.on_host = !draw_input_.Build(step.draws);
+  const absl::StatusOr<UploadedStep> launched =
+      Launch(batch, last_draws_, result.on_host ? absl::Span<const char>() : draw_input_.bytes());
+  if (!launched.ok()) return launched.status();
+  last_draws_ = static_cast<int64_t>(step.draws.size());
+  if (!result.on_host) {
+    const absl::Status drawn =
+        draws_->Launch(draw_input_, launched->arrays.extra, pass_->logits(), stream_);
+    if (!drawn.ok()) return drawn;
+    return result;
+  }
+  absl::StatusOr<std::vector<DrawnToken>> drawn = DrawOnTheHost(step.draws);
+  if (!drawn.ok()) return drawn.status();
+  result.drawn = *std::move(drawn);
+  return result;
+}
+
+// What the device's sampler cannot draw. Waits for the step.
+absl::StatusOr<std::vector<DrawnToken>> CudaTransformer::DrawOnTheHost(
+    absl::Span<const Draw> draws) {
+  const int64_t vocabulary = config_.vocabulary_size;
+  const auto logits = CopyLogits(static_cast<int64_t>(draws.size()) * vocabulary);
+  if (!logits.ok()) return logits.status();
+  std::vector<DrawnToken> drawn;
+  for (const Draw& draw : draws) {
+    const int64_t row = static_cast<int64_t>(drawn.size());
+    drawn.push_back(DrawOnHost(draw, logits->subspan(row * vocabulary, vocabulary), &sampler_));
+  }
+  if (absl::Status status = draws_->Upload(drawn, stream_); !status.ok()) return status;
+  return drawn;
+}
+
+absl::StatusOr<std::vector<DrawnToken>> CudaTransformer::Collect() {
+  InFlight oldest = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  if (oldest.on_host) return std::move(oldest.drawn);
+  absl::StatusOr<std::vector<DrawnToken>> drawn = draws_->Collect();
+  if (!drawn.ok()) return Noted(drawn.status());
+  return drawn;
+}
+
+absl::StatusOr<UploadedStep> CudaTransformer::Launch(const Batch& batch, int64_t pending,
+                                                     absl::Span<const char> extra) {
+  absl::Status status = std::exchange(copy_status_, absl::OkStatus());
+  status.Update(CheckBatch(batch, batch.logit_rows.size() * config_.vocabulary_size,
+                           vocabulary_size(), num_pages(), pending));
+  if (!status.ok()) return status;
+  if (batch.logit_rows.size() > options_.max_sequences) {
+    return absl::InvalidArgumentError(absl::StrCat("a step with ", batch.logit_rows.size(),
+                                                   " rows of logits; the model was made for ",
+                                                   options_.max_sequences));
+  }
+  if (batch.tokens.empty()) return UploadedStep();
+  // The engine's thread may not be the one that made the model.
+  SIEVE_RETURN_IF_CUDA(cudaSetDevice(kDevice), "using the CUDA device");
+  const bool decodes = OnlyDecodes(batch);
+  const int64_t bucket = decodes ? std::min({Bucket(batch.tokens.size()), options_.max_sequences,
+                                             options_.max_step_tokens})
+                                 : 0;
+  absl::StatusOr<UploadedStep> step =
+      input_->Upload(batch, bucket, static_cast<int32_t>(cache_pages_), extra, stream_);
+  if (!step.ok()) return step.status();
+  step->shape.only_decodes = decodes;
+  if (decodes) step->shape.max_splits = NextPowerOfTwo(step->shape.max_splits);
+  if (std::any_of(batch.tokens.begin(), batch.tokens.end(), IsPending)) {
+    SIEVE_RETURN_IF_CUDA(cuda::FillPendingTokens({.tokens = step->arrays.tokens,
+                                                  .drawn = draws_->tokens(),
+                                                  .num_tokens = step->shape.tokens},
+                                                 stream_),
+                         "taking the tokens of the step before");
+  }
+  status = Run(*step);
+  if (!status.ok()) return status;
+  return step;
+}
+
+absl::Status CudaTransformer::Run(const UploadedStep& step) {
+  if (!step.shape.only_decodes) {
+    return CudaStatus(pass_->Launch(step.arrays, step.shape, StepInput::kTableStride, stream_),
                       "launching a step");
   }
-  cudaGraphExec_t& graph = graphs_[{shape.tokens, shape.max_splits}];
+  const int64_t splits = pass_->DependsOnSplits(step.shape) ? step.shape.max_splits : 0;
+  cudaGraphExec_t& graph = graphs_[{step.shape.tokens, splits}];
   if (graph == nullptr) {
-    absl::StatusOr<cudaGraphExec_t> captured = Capture(shape);
+    absl::StatusOr<cudaGraphExec_t> captured = Capture(step);
     if (!captured.ok()) return captured.status();
     graph = *captured;
   }
   return CudaStatus(cudaGraphLaunch(graph, stream_), "launching a step");
 }
 
-absl::StatusOr<cudaGraphExec_t> CudaTransformer::Capture(const StepShape& shape) {
+absl::StatusOr<cudaGraphExec_t> CudaTransformer::Capture(const UploadedStep& step) {
   SIEVE_RETURN_IF_CUDA(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
                        "capturing a step");
   const cudaError_t launched =
-      pass_->Launch(input_->device(), shape, input_->table_stride(), stream_);
+      pass_->Launch(step.arrays, step.shape, StepInput::kTableStride, stream_);
   cudaGraph_t graph = nullptr;
   const cudaError_t ended = cudaStreamEndCapture(stream_, &graph);
   SIEVE_RETURN_IF_CUDA(launched != cudaSuccess ? launched : ended, "capturing a step");
@@ -227,6 +341,30 @@ absl::StatusOr<cudaGraphExec_t> CudaTransformer::Capture(const StepShape& shape)
   cudaGraphDestroy(graph);
   SIEVE_RETURN_IF_CUDA(instantiated, "capturing a step");
   return executable;
+}
+
+absl::StatusOr<absl::Span<const float>> CudaTransformer::CopyLogits(int64_t count) {
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(float));
+  if (host_logits_.bytes() < bytes) {
+    absl::StatusOr<CudaMemory> memory = CudaMemory::PinnedHost(
+        options_.max_sequences * config_.vocabulary_size * sizeof(float), "a step's logits");
+    if (!memory.ok()) return memory.status();
+    host_logits_ = *std::move(memory);
+  }
+  if (count > 0) {
+    SIEVE_RETURN_IF_CUDA(cudaMemcpyAsync(host_logits_.data(), pass_->logits(), bytes,
+                                         cudaMemcpyDeviceToHost, stream_),
+                         "copying the logits");
+  }
+  SIEVE_RETURN_IF_CUDA(cudaStreamSynchronize(stream_), "computing a step");
+  return absl::MakeConstSpan(reinterpret_cast<const float*>(host_logits_.data()), count);
+}
+
+absl::Status CudaTransformer::Noted(absl::Status status) {
+  // After a fault every later call fails; other errors are forgotten once they were told.
+  cudaGetLastError();
+  if (broken_.ok()) broken_ = CudaStatus(cudaDeviceSynchronize(), "the device cannot go on");
+  return status;
 }
 
 absl::StatusOr<std::unique_ptr<Transformer>> CudaTransformer::Create(

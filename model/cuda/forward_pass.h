@@ -35,7 +35,12 @@ class ForwardPass {
   cudaError_t Launch(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
                      cudaStream_t stream);
 
-  const float* logits() const { return act_.logits; }
+  // Whether a step that only decodes is launched in another way where max_splits is another.
+  bool DependsOnSplits(const StepShape& shape) const {
+    return !cuda::DecodeStepSupports(DecodeStepOf({}, shape, 0));
+  }
+
+  float* logits() const { return act_.logits; }
   int64_t workspace_bytes() const { return memory_.bytes(); }
 
  private:

@@ -2,128 +2,166 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {
+namespace {
 
-StepArrays StepInput::Carve(const StepLimits& limits, char* base, int64_t* bytes) {
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t NumSequences(const Batch& batch) { return static_cast<int64_t>(batch.offsets.size()) - 1; }
+
+// Pages that sequence s has used when the step is done.
+int64_t PagesOf(const Batch& batch, int64_t s) {
+  return batch.positions[batch.offsets[s + 1] - 1] / cuda::kPageTokens + 1;
+}
+
+}  // namespace
+
+StepArrays StepInput::Carve(const Sizes& sizes, char* base, int64_t* bytes) {
   Carver carver(base);
   StepArrays arrays;
-  arrays.tokens = carver.Take<int32_t>(limits.max_tokens);
-  arrays.positions = carver.Take<int32_t>(limits.max_tokens);
-  arrays.sequences = carver.Take<int32_t>(limits.max_tokens);
-  arrays.logit_rows = carver.Take<int32_t>(limits.max_tokens);
-  arrays.tiles = carver.Take<cuda::AttentionTile>(limits.max_tokens);
-  // One more: the sequence of the tokens that fill up a bucket.
-  arrays.block_tables = carver.Take<int32_t>((limits.max_sequences + 1) * limits.max_pages);
+  arrays.tokens = carver.Take<int32_t>(sizes.tokens);
+  arrays.positions = carver.Take<int32_t>(sizes.tokens);
+  arrays.sequences = carver.Take<int32_t>(sizes.tokens);
+  arrays.logit_rows = carver.Take<int32_t>(sizes.logit_rows);
+  arrays.tiles = carver.Take<cuda::AttentionTile>(sizes.tiles);
+  // From here on a graph's arrays may be of any size.
+  arrays.block_tables = carver.Take<int32_t>(sizes.pages);
+  arrays.extra = carver.Take<char>(sizes.extra);
   *bytes = carver.bytes();
   return arrays;
 }
 
-absl::StatusOr<StepInput> StepInput::Create(const StepLimits& limits, int64_t tile_tokens) {
+absl::StatusOr<StepInput> StepInput::Create(const StepLimits& limits, int64_t tile_tokens,
+                                            int64_t max_extra) {
   StepInput input;
   input.limits_ = limits;
   input.tile_tokens_ = tile_tokens;
+  input.max_extra_ = max_extra;
+  const Sizes largest = {.tokens = limits.max_tokens,
+                         .logit_rows = limits.max_tokens,
+                         .tiles = limits.max_tokens,
+                         .pages = limits.max_sequences * limits.max_pages + 1,
+                         .extra = max_extra};
   int64_t bytes = 0;
-  Carve(limits, nullptr, &bytes);
-  absl::StatusOr<CudaMemory> host = CudaMemory::PinnedHost(bytes, "a step's input");
-  if (!host.ok()) return host.status();
+  Carve(largest, nullptr, &bytes);
+  for (CudaMemory& memory : input.host_memory_) {
+    absl::StatusOr<CudaMemory> host = CudaMemory::PinnedHost(bytes, "a step's input");
+    if (!host.ok()) return host.status();
+    memory = *std::move(host);
+  }
   absl::StatusOr<CudaMemory> device = CudaMemory::Device(bytes, "a step's input");
   if (!device.ok()) return device.status();
-  input.host_memory_ = *std::move(host);
   input.device_memory_ = *std::move(device);
-  input.host_ = Carve(limits, input.host_memory_.data(), &bytes);
-  input.device_ = Carve(limits, input.device_memory_.data(), &bytes);
   return input;
 }
 
+absl::StatusOr<StepInput::Sizes> StepInput::SizesOf(const Batch& batch, int64_t bucket,
+                                                    int64_t extra) const {
+  const int64_t tokens = batch.tokens.size(), sequences = NumSequences(batch);
+  Sizes sizes = {.tokens = std::max(tokens, bucket),
+                 .logit_rows = std::max<int64_t>(batch.logit_rows.size(), bucket),
+                 .tiles = bucket > 0 ? bucket - sequences : 0,
+                 .pages = bucket > sequences ? 1 : 0,
+                 .extra = extra};
+  int64_t longest = 0;
+  for (int64_t s = 0; s < sequences; ++s) {
+    const int64_t pages = PagesOf(batch, s);
+    longest = std::max(longest, pages);
+    sizes.pages += pages;
+    sizes.tiles += CeilDiv(batch.offsets[s + 1] - batch.offsets[s], tile_tokens_);
+  }
+  if (sizes.tokens <= limits_.max_tokens && sequences <= limits_.max_sequences &&
+      longest <= limits_.max_pages && sizes.logit_rows <= limits_.max_tokens &&
+      extra <= max_extra_) {
+    return sizes;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("a step of ", tokens, " tokens, ", sequences, " sequences, ", longest,
+                   " pages of one of them and ", extra, " bytes beside; the model was made for ",
+                   limits_.max_tokens, ", ", limits_.max_sequences, ", ", limits_.max_pages,
+                   " and ", max_extra_));
+}
+
+void StepInput::AddSequences(const Batch& batch, const StepArrays& host) const {
+  int32_t place = 0;
+  for (int64_t s = 0; s < NumSequences(batch); ++s) {
+    std::fill(host.sequences + batch.offsets[s], host.sequences + batch.offsets[s + 1], place);
+    const auto pages = batch.block_tables.begin() + s * batch.block_table_stride;
+    const int64_t count = PagesOf(batch, s);
+    std::copy(pages, pages + count, host.block_tables + place);
+    place += static_cast<int32_t>(count);
+  }
+}
+
 // Sequences with several tokens first: their tiles are one kernel's, the others' another's.
-void StepInput::AddTiles(const Batch& batch, StepShape* shape) {
-  const int32_t sequences = static_cast<int32_t>(batch.offsets.size()) - 1;
-  cuda::AttentionTile* tile = host_.tiles;
-  for (int32_t s = 0; s < sequences; ++s) {
+void StepInput::AddTiles(const Batch& batch, const StepArrays& host, StepShape* shape) const {
+  cuda::AttentionTile* tile = host.tiles;
+  for (int64_t s = 0; s < NumSequences(batch); ++s) {
     const int32_t begin = batch.offsets[s], count = batch.offsets[s + 1] - begin;
     for (int32_t done = 0; count > 1 && done < count; done += tile_tokens_) {
-      *tile++ = {s, begin + done, std::min<int32_t>(tile_tokens_, count - done),
+      *tile++ = {host.sequences[begin], begin + done, std::min<int32_t>(tile_tokens_, count - done),
                  batch.positions[begin] + done};
     }
   }
   // The kernel takes the last ones first: so the longest, and those that end it are short.
-  std::stable_sort(host_.tiles, tile,
+  std::stable_sort(host.tiles, tile,
                    [](const cuda::AttentionTile& a, const cuda::AttentionTile& b) {
                      return a.position + a.num_tokens < b.position + b.num_tokens;
                    });
-  shape->prefill_tiles = tile - host_.tiles;
+  shape->prefill_tiles = tile - host.tiles;
   int64_t longest = 0;
-  for (int32_t s = 0; s < sequences; ++s) {
+  for (int64_t s = 0; s < NumSequences(batch); ++s) {
     const int32_t begin = batch.offsets[s];
     if (batch.offsets[s + 1] - begin != 1) continue;
-    *tile++ = {s, begin, 1, batch.positions[begin]};
+    *tile++ = {host.sequences[begin], begin, 1, batch.positions[begin]};
     longest = std::max<int64_t>(longest, batch.positions[begin] + 1);
   }
-  shape->decode_tiles = tile - host_.tiles - shape->prefill_tiles;
-  shape->max_splits = (longest + cuda::kSplitTokens - 1) / cuda::kSplitTokens;
+  shape->decode_tiles = tile - host.tiles - shape->prefill_tiles;
+  shape->max_splits = CeilDiv(longest, cuda::kSplitTokens);
 }
 
-void StepInput::Fill(int64_t bucket, int32_t spare_page, StepShape* shape) {
-  const int32_t spare_sequence = static_cast<int32_t>(limits_.max_sequences);
-  host_.block_tables[spare_sequence * limits_.max_pages] = spare_page;
+void StepInput::Fill(int64_t bucket, int32_t spare_page, int64_t spare_place,
+                     const StepArrays& host, StepShape* shape) {
+  if (shape->tokens == bucket) return;
+  const int32_t place = static_cast<int32_t>(spare_place);
+  host.block_tables[place] = spare_page;
   for (int32_t t = static_cast<int32_t>(shape->tokens); t < bucket; ++t) {
-    host_.tokens[t] = 0;
-    host_.positions[t] = 0;
-    host_.sequences[t] = spare_sequence;
-    host_.logit_rows[t] = t;
-    host_.tiles[t] = {spare_sequence, t, 1, 0};
+    host.tokens[t] = 0;
+    host.positions[t] = 0;
+    host.sequences[t] = place;
+    host.logit_rows[t] = t;
+    host.tiles[t] = {place, t, 1, 0};
   }
   shape->tokens = shape->decode_tiles = shape->logit_rows = bucket;
 }
 
-absl::StatusOr<StepShape> StepInput::Upload(const Batch& batch, int64_t bucket, int32_t spare_page,
-                                            cudaStream_t stream) {
-  const int64_t sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
-  int64_t pages = 0;  // of the longest sequence
-  for (const int32_t position : batch.positions) {
-    pages = std::max<int64_t>(pages, position / cuda::kPageTokens + 1);
-  }
-  StepShape shape{.tokens = static_cast<int64_t>(batch.tokens.size()),
-                  .logit_rows = static_cast<int64_t>(batch.logit_rows.size())};
-  if (shape.tokens > limits_.max_tokens || sequences > limits_.max_sequences ||
-      pages > limits_.max_pages) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a step of ", shape.tokens, " tokens, ", sequences, " sequences and ", pages,
-                     " pages of one of them; the model was made for ", limits_.max_tokens, ", ",
-                     limits_.max_sequences, " and ", limits_.max_pages));
-  }
-  std::copy(batch.tokens.begin(), batch.tokens.end(), host_.tokens);
-  std::copy(batch.positions.begin(), batch.positions.end(), host_.positions);
-  std::copy(batch.logit_rows.begin(), batch.logit_rows.end(), host_.logit_rows);
-  for (int32_t s = 0; s < sequences; ++s) {
-    std::fill(host_.sequences + batch.offsets[s], host_.sequences + batch.offsets[s + 1], s);
-    const auto table = batch.block_tables.begin() + s * batch.block_table_stride;
-    std::copy(table, table + std::min(pages, batch.block_table_stride),
-              host_.block_tables + s * limits_.max_pages);
-  }
-  AddTiles(batch, &shape);
-  if (bucket > 0) Fill(bucket, spare_page, &shape);
-
-  // Everything before the tables is one piece of the same layout on both sides.
-  const int64_t arrays = reinterpret_cast<char*>(host_.block_tables) - host_memory_.data();
-  SIEVE_RETURN_IF_CUDA(cudaMemcpyAsync(device_memory_.data(), host_memory_.data(), arrays,
+absl::StatusOr<UploadedStep> StepInput::Upload(const Batch& batch, int64_t bucket,
+                                               int32_t spare_page, absl::Span<const char> extra,
+                                               cudaStream_t stream) {
+  const absl::StatusOr<Sizes> sizes = SizesOf(batch, bucket, extra.size());
+  if (!sizes.ok()) return sizes.status();
+  const CudaMemory& host_memory = host_memory_[std::exchange(next_, 1 - next_)];
+  int64_t bytes = 0;
+  const StepArrays host = Carve(*sizes, host_memory.data(), &bytes);
+  UploadedStep step = {.arrays = Carve(*sizes, device_memory_.data(), &bytes),
+                       .shape = {.tokens = static_cast<int64_t>(batch.tokens.size()),
+                                 .logit_rows = static_cast<int64_t>(batch.logit_rows.size())}};
+  std::copy(batch.tokens.begin(), batch.tokens.end(), host.tokens);
+  std::copy(batch.positions.begin(), batch.positions.end(), host.positions);
+  std::copy(batch.logit_rows.begin(), batch.logit_rows.end(), host.logit_rows);
+  AddSequences(batch, host);
+  AddTiles(batch, host, &step.shape);
+  if (bucket > 0) Fill(bucket, spare_page, sizes->pages - 1, host, &step.shape);
+  std::copy(extra.begin(), extra.end(), host.extra);
+  SIEVE_RETURN_IF_CUDA(cudaMemcpyAsync(device_memory_.data(), host_memory.data(), bytes,
                                        cudaMemcpyHostToDevice, stream),
                        "copying a step's input");
-  const int64_t stride = limits_.max_pages * 4;
-  SIEVE_RETURN_IF_CUDA(cudaMemcpy2DAsync(device_.block_tables, stride, host_.block_tables, stride,
-                                         pages * 4, sequences, cudaMemcpyHostToDevice, stream),
-                       "copying a step's block tables");
-  if (bucket > static_cast<int64_t>(batch.tokens.size())) {
-    const int64_t spare = limits_.max_sequences * limits_.max_pages;
-    SIEVE_RETURN_IF_CUDA(cudaMemcpyAsync(device_.block_tables + spare, host_.block_tables + spare,
-                                         4, cudaMemcpyHostToDevice, stream),
-                         "copying a step's block tables");
-  }
-  return shape;
+  return step;
 }
 
 }  // namespace sieve

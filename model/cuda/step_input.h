@@ -3,24 +3,28 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "kernels/cuda/attention_params.h"
 #include "model/cuda/memory.h"
 #include "model/language_model.h"
 
 namespace sieve {
 
-// What the kernels read of a batch, in device memory at addresses that never change, so that a
-// captured graph of a step can be replayed with other contents.
+// What the kernels read of a batch, in device memory: arrays one behind the other, each as long as
+// the step needs. Where those before `extra` are depends on the shape alone, so that a captured
+// graph of a step can be replayed with other contents.
 struct StepArrays {
-  int32_t* tokens = nullptr;             // [max_tokens]
-  int32_t* positions = nullptr;          // [max_tokens]
-  int32_t* sequences = nullptr;          // [max_tokens]
-  int32_t* logit_rows = nullptr;         // [max_tokens]
-  cuda::AttentionTile* tiles = nullptr;  // [max_tokens]: prefill's, then decoding's
-  int32_t* block_tables = nullptr;       // [max_sequences + 1, table_stride]
+  int32_t* tokens = nullptr;             // [tokens]
+  int32_t* positions = nullptr;          // [tokens]
+  int32_t* sequences = nullptr;          // [tokens]: where in block_tables the pages begin
+  int32_t* logit_rows = nullptr;         // [logit_rows]
+  cuda::AttentionTile* tiles = nullptr;  // prefill's, then decoding's; sequence: as in `sequences`
+  int32_t* block_tables = nullptr;       // the sequences' pages, one list behind the other
+  char* extra = nullptr;                 // Upload's
 };
 
 // The numbers that a launch depends on.
@@ -39,30 +43,45 @@ struct StepLimits {
   int64_t max_pages = 0;  // of a sequence
 };
 
-// Lays a batch out in page-locked memory and copies it to the device.
+struct UploadedStep {
+  StepArrays arrays;
+  StepShape shape;
+};
+
+// Lays batches out in page-locked memory and copies each to the device in one piece.
 class StepInput {
  public:
-  static absl::StatusOr<StepInput> Create(const StepLimits& limits, int64_t tile_tokens);
+  // `max_extra` bytes beside a batch.
+  static absl::StatusOr<StepInput> Create(const StepLimits& limits, int64_t tile_tokens,
+                                          int64_t max_extra);
 
-  // Copies in `stream`. A batch that only decodes is filled up to `bucket` tokens (0: as it is)
-  // with a token that lives in page `spare_page`. The previous copy must be over. INVALID_ARGUMENT
-  // when it is beyond the limits.
-  absl::StatusOr<StepShape> Upload(const Batch& batch, int64_t bucket, int32_t spare_page,
-                                   cudaStream_t stream);
+  // Copies in `stream`, with what else the step's kernels read. A batch that only decodes is filled
+  // up to `bucket` tokens (0: as it is) with a token that lives in page `spare_page`. The copy
+  // before the last must be over. INVALID_ARGUMENT when the batch is beyond the limits.
+  absl::StatusOr<UploadedStep> Upload(const Batch& batch, int64_t bucket, int32_t spare_page,
+                                      absl::Span<const char> extra, cudaStream_t stream);
 
-  const StepArrays& device() const { return device_; }
-  int64_t table_stride() const { return limits_.max_pages; }
+  // Of the block tables, which are found by `sequences`.
+  static constexpr int64_t kTableStride = 1;
   int64_t device_bytes() const { return device_memory_.bytes(); }
 
  private:
-  static StepArrays Carve(const StepLimits& limits, char* base, int64_t* bytes);
-  void AddTiles(const Batch& batch, StepShape* shape);
-  void Fill(int64_t bucket, int32_t spare_page, StepShape* shape);
+  struct Sizes {
+    int64_t tokens = 0, logit_rows = 0, tiles = 0, pages = 0, extra = 0;
+  };
+  static StepArrays Carve(const Sizes& sizes, char* base, int64_t* bytes);
+  absl::StatusOr<Sizes> SizesOf(const Batch& batch, int64_t bucket, int64_t extra) const;
+  void AddSequences(const Batch& batch, const StepArrays& host) const;
+  void AddTiles(const Batch& batch, const StepArrays& host, StepShape* shape) const;
+  static void Fill(int64_t bucket, int32_t spare_page, int64_t spare_place, const StepArrays& host,
+                   StepShape* shape);
 
   StepLimits limits_;
   int64_t tile_tokens_ = 0;
-  CudaMemory host_memory_, device_memory_;
-  StepArrays host_, device_;
+  int64_t max_extra_ = 0;
+  std::array<CudaMemory, 2> host_memory_;  // in turn: one may still be being copied
+  int next_ = 0;
+  CudaMemory device_memory_;
 };
 
 }  // namespace sieve

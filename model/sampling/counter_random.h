@@ -6,13 +6,13 @@
 
 namespace sieve {
 
-// Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as
-// 1, 2, 3" (SC 2011): 128 random bits for each counter and key, without state.
+// Philox4x32-10 (see kernels/sampling_math.h): 128 random bits for each counter and key, without
+// state.
 std::array<uint32_t, 4> Philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
 
 // The number in [0, 1) that draws token `position` of sample `sample` of a request with this seed.
 // It depends on nothing else, so neither do the tokens: not on the batch, on chunks, or on having
-// been preempted.
+// been preempted. A multiple of 2^-53.
 double UniformAt(uint64_t seed, int32_t sample, int64_t position);
 
 }  // namespace sieve

@@ -4,33 +4,16 @@
 #include <bit>
 #include <limits>
 
+#include "kernels/cpu_features.h"
+#include "model/sampling/exp_weights_avx2.h"
+#include "model/sampling/exp_weights_loop.h"
+
 namespace sieve {
 namespace {
 
 // Independent lanes let the compiler vectorise reductions without reordering floating-point
 // operations itself.
 constexpr int64_t kLanes = 16;
-
-// exp(x) for x <= 0 by the usual reduction x = n ln 2 + r and a polynomial in r; ordinary
-// arithmetic only, so that a loop over it vectorises and every machine gives the same bits.
-inline float ExpOfNegative(float x) {
-  constexpr float kLog2e = 1.44269504f;
-  constexpr float kLn2High = 0.693359375f;
-  constexpr float kLn2Low = -2.12194440e-4f;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const float clamped = std::max(x, -87.0f);
-  const float n = (clamped * kLog2e + kRound) - kRound;
-  const float r = (clamped - n * kLn2High) - n * kLn2Low;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const float power = std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-  return x < -87.0f ? 0.0f : p * power;
-}
 
 }  // namespace
 
@@ -59,21 +42,10 @@ int32_t ArgMax(absl::Span<const float> logits) {
   return std::find(logits.begin(), logits.end(), MaxLogit(logits)) - logits.begin();
 }
 
-double ExpWeights(absl::Span<const float> logits, float max, float inverse_temperature,
-                  absl::Span<float> weights) {
-  const int64_t size = logits.size();
-  const float* const in = logits.data();
-  float* const out = weights.data();
-  for (int64_t i = 0; i < size; ++i) out[i] = ExpOfNegative((in[i] - max) * inverse_temperature);
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) lanes[j] += weights[i + j];
-  }
-  for (; i < size; ++i) lanes[0] += weights[i];
-  double sum = 0;
-  for (const double lane : lanes) sum += lane;
-  return sum;
+uint64_t ExpWeights(absl::Span<const float> logits, float max, float inverse_temperature,
+                    absl::Span<float> weights) {
+  const auto run = HasAvx2() ? ExpWeightsAvx2 : ExpWeightsLoop;
+  return run(logits.data(), logits.size(), max, inverse_temperature, weights.data());
 }
 
 std::vector<int32_t> TopIndices(absl::Span<const float> values, int64_t k) {

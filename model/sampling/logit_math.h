@@ -21,9 +21,10 @@ float MaxLogit(absl::Span<const float> logits);
 int32_t ArgMax(absl::Span<const float> logits);
 
 // weights[i] = exp((logits[i] - max) * inverse_temperature), within 2e-7 relative, 0 below
-// exp(-87); returns their sum. REQUIRES: max is the largest logit and finite, no NaN.
-double ExpWeights(absl::Span<const float> logits, float max, float inverse_temperature,
-                  absl::Span<float> weights);
+// exp(-kWeightCut); returns the sum of UnitsOf(weights[i]) (kernels/sampling_math.h). REQUIRES: max
+// is the largest logit and finite, no NaN.
+uint64_t ExpWeights(absl::Span<const float> logits, float max, float inverse_temperature,
+                    absl::Span<float> weights);
 
 // The indices of the k largest values, best first, ties by index; all of them when k exceeds their
 // number.

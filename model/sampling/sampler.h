@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/sampling/sampling_params.h"
@@ -26,12 +27,15 @@ class TokenHistory {
 };
 
 // Draws tokens. In this order: logit bias, penalties, temperature, top-k, top-p, min-p, draw. Equal
-// logits rank by token id, the lowest first. Keeps scratch memory between calls: not thread-safe.
+// logits rank by token id, the lowest first. Weights are integers (kernels/sampling_math.h) and the
+// draw runs over tokens in order of id, so that the GPU's sampler (kernels/cuda/sampling.h), which
+// this specifies, can add in another order. Keeps scratch memory between calls: not thread-safe.
 class Sampler {
  public:
   // `logits` [vocabulary] is the model's row; `history` may be null when no penalty is set;
-  // `banned` tokens (in range) are never drawn; `uniform` in [0, 1) decides the draw. INTERNAL when
-  // a logit is not finite, INVALID_ARGUMENT when every token is banned.
+  // `banned` tokens (in range) are never drawn; `uniform` in [0, 1), of which 53 bits count,
+  // decides the draw. INTERNAL when a logit is not finite, INVALID_ARGUMENT when every token is
+  // banned.
   absl::StatusOr<int32_t> Draw(absl::Span<const float> logits, const SamplingParams& params,
                                const TokenHistory* history, absl::Span<const int32_t> banned,
                                double uniform);
@@ -39,16 +43,17 @@ class Sampler {
  private:
   struct Candidate {
     int32_t token;
-    float weight;
+    float logit, weight;
   };
 
   absl::Span<const float> Adjust(absl::Span<const float> logits, const SamplingParams& params,
                                  const TokenHistory* history, absl::Span<const int32_t> banned);
-  int32_t DrawFromAll(double total, double uniform) const;
-  int32_t DrawFromCandidates(double uniform) const;
   void KeepTopK(absl::Span<const float> logits, int32_t k);
-  void KeepHeavierThan(float weight);
-  void KeepTopP(double mass);
+  void KeepHeavierThan(absl::Span<const float> logits, float weight);
+  uint64_t UnitsOfCandidates() const;
+  void KeepTopP(uint64_t units);
+  int32_t DrawFromAll(uint64_t total, double uniform) const;
+  int32_t DrawFromCandidates(double uniform);
 
   std::vector<float> adjusted_;
   std::vector<float> weights_;
@@ -57,6 +62,10 @@ class Sampler {
 
 // Whether these parameters look at the history.
 bool HasPenalties(const SamplingParams& params);
+
+// The errors of a draw, whoever makes it.
+absl::Status LogitsNotFiniteError();
+absl::Status NoTokenLeftError();
 
 }  // namespace sieve
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
@@ -15,12 +16,14 @@
 #include "absl/types/span.h"
 #include "model/cache/geometry.h"
 #include "model/language_model.h"
+#include "tests/server/ahead_step_runner.h"
 
 namespace sieve {
 
 // A model whose logits are a hash of the tokens that it finds in its own paged memory through the
 // block tables. A wrong block table, a missing copy-on-write, a page handed out twice or a wrong
-// prefix hit gives other tokens than the sequence run alone, or an error() at once.
+// prefix hit gives other tokens than the sequence run alone, or an error() at once. Where
+// SIEVE_STEPS_AHEAD is defined it runs its steps like a device, one ahead of the engine.
 class FakeLanguageModel : public LanguageModel {
  public:
   // Runs in every Forward, before it returns: may change the logits, fail, or wait.
@@ -29,7 +32,14 @@ class FakeLanguageModel : public LanguageModel {
   FakeLanguageModel(int64_t vocabulary_size, int64_t num_pages)
       : vocabulary_size_(vocabulary_size), pages_(num_pages) {
     for (Page& page : pages_) page.fill(kUnwritten);
+#ifdef SIEVE_STEPS_AHEAD
+    RunAhead();
+#endif
   }
+
+  // Before there is an engine.
+  void RunAhead() { runner_ = std::make_unique<AheadStepRunner>(this); }
+  StepRunner* step_runner() override { return runner_.get(); }
 
   int64_t vocabulary_size() const override { return vocabulary_size_; }
   int64_t num_pages() const override { return pages_.size(); }
@@ -119,7 +129,8 @@ class FakeLanguageModel : public LanguageModel {
 
   const int64_t vocabulary_size_;
   std::vector<Page> pages_;
-  mutable std::mutex mutex_;  // guards all below
+  std::unique_ptr<AheadStepRunner> runner_;  // null: the engine's own
+  mutable std::mutex mutex_;                 // guards all below
   Hook hook_;
   int64_t steps_ = 0;
   std::string error_;

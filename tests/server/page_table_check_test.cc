@@ -123,6 +123,7 @@ TEST_F(PageTableCheckTest, TheOthersGoOn) {
   Broken([&] { Table(c_)[0] = 99; });
   while (driver_.scheduler().running_sequences() > 0) {
     for (const Chunk& chunk : driver_.scheduler().Plan(driver_.now()).chunks) {
+      driver_.scheduler().Begin(chunk);
       driver_.scheduler().Commit(chunk);
       driver_.scheduler().Append(chunk.sequence, 1);
       if (driver_.scheduler().tokens(chunk.sequence).size() == 130) {

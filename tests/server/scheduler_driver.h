@@ -57,6 +57,7 @@ class SchedulerDriver {
     for (const int64_t group : plan.expired) open_.erase(group);
     CheckPlan(plan);
     for (const Chunk& chunk : plan.chunks) {
+      scheduler_.Begin(chunk);
       scheduler_.Commit(chunk);
       if (chunk.wants_logits) Draw(chunk.sequence);
     }

@@ -135,6 +135,23 @@ TEST_F(ServerTest, ListensWhileTheModelIsBeingLoaded) {
   EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
 }
 
+// What the engine does when no step can succeed any more: balancers look elsewhere at once, and the
+// process, which is told, ends.
+TEST_F(ServerTest, ALostDeviceIsToldToAll) {
+  int calls = 0;
+  ServerConfig config = Config();
+  config.on_broken = [&calls] { ++calls; };
+  Listen(std::move(config));
+  ASSERT_TRUE(server_->Load().ok());
+  EXPECT_EQ(Health(""), HealthCheckResponse::SERVING);
+  EXPECT_TRUE(server_->broken().ok());
+  server_->OnBroken(absl::InternalError("an illegal address"));
+  EXPECT_EQ(Health(""), HealthCheckResponse::NOT_SERVING);
+  EXPECT_EQ(server_->broken(), absl::InternalError("an illegal address"));
+  EXPECT_EQ(calls, 1);
+  server_->Drain(absl::ZeroDuration());
+}
+
 TEST_F(ServerTest, LoadingThatFailsIsAnError) {
   ServerConfig config = Config();
   config.model.on_load = [] { return absl::UnavailableError("the disk is gone"); };

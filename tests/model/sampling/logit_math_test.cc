@@ -9,6 +9,9 @@
 #include <random>
 #include <vector>
 
+#include "kernels/sampling_math.h"
+#include "model/sampling/exp_weights_loop.h"
+
 namespace sieve {
 namespace {
 
@@ -58,14 +61,17 @@ TEST(LogitMathTest, MaximumAndItsFirstPlace) {
 
 TEST(LogitMathTest, ExponentialsAreAccurate) {
   std::vector<float> row;
-  for (float x = 0; x > -86.9f; x -= 0.01f) row.push_back(x);
+  for (float x = 0; x > -kWeightCut; x -= 1e-4f) row.push_back(x);
   std::vector<float> weights(row.size());
-  const double sum = ExpWeights(row, 0, 1, absl::MakeSpan(weights));
+  const uint64_t sum = ExpWeights(row, 0, 1, absl::MakeSpan(weights));
+  uint64_t units = 0;
   for (size_t i = 0; i < row.size(); ++i) {
     const double exact = std::exp(static_cast<double>(row[i]));
     ASSERT_NEAR(weights[i], exact, 2e-7 * exact) << row[i];
+    ASSERT_EQ(UnitsOf(weights[i]), std::nearbyint(weights[i] * 0x1p40)) << row[i];
+    units += UnitsOf(weights[i]);
   }
-  EXPECT_NEAR(sum, std::accumulate(weights.begin(), weights.end(), 0.0), 1e-9 * sum);
+  EXPECT_EQ(sum, units);
   EXPECT_EQ(weights[0], 1);
 }
 
@@ -73,10 +79,29 @@ TEST(LogitMathTest, ExponentialsAtTheEnds) {
   constexpr float kMax = std::numeric_limits<float>::max();
   const std::vector<float> row = {kMax, -kMax, -kInfinity, kMax / 2, kMax};
   std::vector<float> weights(row.size());
-  EXPECT_EQ(ExpWeights(row, kMax, 1, absl::MakeSpan(weights)), 2);
-  EXPECT_EQ(weights, (std::vector<float>{1, 0, 0, 0, 1}));
-  EXPECT_EQ(ExpWeights(row, kMax, kMax, absl::MakeSpan(weights)), 2);
-  EXPECT_EQ(weights, (std::vector<float>{1, 0, 0, 0, 1}));
+  for (const float inverse_temperature : {1.0f, kMax}) {
+    EXPECT_EQ(ExpWeights(row, kMax, inverse_temperature, absl::MakeSpan(weights)),
+              uint64_t{2} << kWeightBits);
+    EXPECT_EQ(weights, (std::vector<float>{1, 0, 0, 0, 1}));
+  }
+}
+
+TEST(LogitMathTest, WhatIsCutWeighsNothing) {
+  EXPECT_EQ(UnitsOf(ExpOfNonPositive(-kWeightCut)), 0);
+  EXPECT_EQ(UnitsOf(ExpOfNonPositive(-28.4f)), 1);
+  EXPECT_EQ(UnitsOf(1), uint64_t{1} << kWeightBits);
+}
+
+// Both loops, where there is a processor for both.
+TEST(LogitMathTest, EveryProcessorGivesTheSameBits) {
+  const std::vector<float> row = RandomRow(1000, 7);
+  const float max = MaxLogit(row);
+  for (const float inverse_temperature : {0.01f, 0.7f, 1.0f, 30.0f}) {
+    std::vector<float> fast(row.size()), plain(row.size());
+    EXPECT_EQ(ExpWeights(row, max, inverse_temperature, absl::MakeSpan(fast)),
+              ExpWeightsLoop(row.data(), row.size(), max, inverse_temperature, plain.data()));
+    EXPECT_EQ(fast, plain);
+  }
 }
 
 TEST(LogitMathTest, TopIndicesAreThoseOfASort) {

@@ -1,0 +1,131 @@
+#ifndef SIEVE_KERNELS_CUDA_SAMPLING_ROW_CUH_
+#define SIEVE_KERNELS_CUDA_SAMPLING_ROW_CUH_
+
+#include <cstdint>
+#include <limits>
+
+#include "kernels/cuda/sampling_team.cuh"
+
+namespace sieve::cuda {
+
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
+inline constexpr int32_t kNoToken = std::numeric_limits<int32_t>::max();
+
+// A row of logits and this block's part of it: the tokens are divided among the team's warps, in
+// order of their ids.
+class LogitRow {
+ public:
+  __device__ LogitRow(float* logits, int32_t vocabulary, const Team& team)
+      : logits_(logits),
+        vocabulary_(vocabulary),
+        vectors_(vocabulary % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0) {
+    constexpr int kMultiple = 128;  // float4 times a warp
+    const int warps = team.size() * kSampleWarps;
+    warp_tokens_ = ((vocabulary + warps - 1) / warps + kMultiple - 1) / kMultiple * kMultiple;
+    first_warp_ = team.rank() * kSampleWarps;
+  }
+
+  // The first token of a warp of this block, or of the next block.
+  __device__ int32_t Begin(int warp) const {
+    const int64_t begin = static_cast<int64_t>(first_warp_ + warp) * warp_tokens_;
+    return begin < vocabulary_ ? begin : vocabulary_;
+  }
+  __device__ bool Owns(int32_t token) const {
+    return token >= Begin(0) && token < Begin(kSampleWarps);
+  }
+  // Read where all blocks see what was written. A thread's own block writes.
+  __device__ float operator[](int32_t token) const { return __ldcg(logits_ + token); }
+  __device__ void Set(int32_t token, float logit) const { logits_[token] = logit; }
+
+  // visit(logit, token) for this block's part. A thread's tokens come in order of their ids, or
+  // `backwards`, roughly: every other pass, for its beginning is what the cache still holds.
+  template <typename F>
+  __device__ void ForEach(bool backwards, F visit) const {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int32_t begin = Begin(warp), end = Begin(warp + 1);
+    if (!vectors_) {
+#pragma unroll 1
+      for (int32_t i = begin + lane; i < end; i += 32) visit((*this)[i], i);
+      return;
+    }
+    constexpr int kVectors = 2, kTokens = kVectors * 128;  // of a warp at a time
+    const int32_t groups = (end - begin + kTokens - 1) / kTokens;
+    for (int32_t group = 0; group < groups; ++group) {
+      const int32_t first = begin + (backwards ? groups - 1 - group : group) * kTokens + 4 * lane;
+      float4 v[kVectors];
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        const int32_t at = first + 128 * i;
+        if (at < end) v[i] = __ldcg(reinterpret_cast<const float4*>(logits_ + at));
+      }
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        const int32_t at = first + 128 * i;
+        if (at >= end) break;
+        visit(v[i].x, at);
+        visit(v[i].y, at + 1);
+        visit(v[i].z, at + 2);
+        visit(v[i].w, at + 3);
+      }
+    }
+  }
+
+ private:
+  float* logits_;
+  int32_t vocabulary_;
+  bool vectors_;  // whether it is made of aligned float4s
+  int32_t warp_tokens_;
+  int first_warp_;
+};
+
+// Where a token stands among the others: the larger logit first, then the lower id.
+struct Rank {
+  float logit = -kInfinity;
+  int32_t token = -1;
+
+  // Whether a token is this one or a better one. The default keeps all but those of -infinity.
+  __device__ bool Keeps(float other_logit, int32_t other) const {
+    return other_logit > logit || (other_logit == logit && other <= token);
+  }
+};
+
+// Ranks as integers: the better the larger.
+__device__ __forceinline__ uint64_t CodeOf(float logit, int32_t token) {
+  const int32_t bits = __float_as_int(__fadd_rn(logit, 0.0f));  // -0 becomes 0
+  const uint32_t key = bits ^ (bits >> 31 | static_cast<int32_t>(0x80000000));
+  return static_cast<uint64_t>(key) << 32 | ~static_cast<uint32_t>(token);
+}
+
+__device__ __forceinline__ Rank RankOf(uint64_t code) {
+  const int32_t key = static_cast<int32_t>(code >> 32);
+  return {__int_as_float(key < 0 ? key ^ static_cast<int32_t>(0x80000000) : ~key),
+          static_cast<int32_t>(~static_cast<uint32_t>(code))};
+}
+
+struct RowExtremes {
+  float largest = -kInfinity;
+  int32_t token = kNoToken;  // the first of the largest; none when all are -infinity
+  float smallest = kInfinity;
+  float not_finite = 0;  // NaN when there is an infinity or a NaN
+};
+
+__device__ __noinline__ RowExtremes Extremes(LogitRow row, Team* team) {
+  RowExtremes mine;
+  row.ForEach(false, [&](float logit, int32_t token) {
+    if (logit > mine.largest) {
+      mine.largest = logit;
+      mine.token = token;
+    }
+    mine.smallest = fminf(mine.smallest, logit);
+    mine.not_finite = __fmaf_rn(logit, 0.0f, mine.not_finite);
+  });
+  return team->Reduce(mine, [](const RowExtremes& a, const RowExtremes& b) {
+    const bool first = a.largest > b.largest || (a.largest == b.largest && a.token < b.token);
+    return RowExtremes{first ? a.largest : b.largest, first ? a.token : b.token,
+                       fminf(a.smallest, b.smallest), a.not_finite + b.not_finite};
+  });
+}
+
+}  // namespace sieve::cuda
+
+#endif  // SIEVE_KERNELS_CUDA_SAMPLING_ROW_CUH_
