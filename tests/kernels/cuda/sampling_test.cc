@@ -141,8 +141,9 @@ class Batch {
 
   void AddAdjustments(const Draw& draw) {
     std::map<int32_t, TokenAdjustment> changes;
+    const TokenHistory history = HistoryOf(draw);
     if (HasPenalties(draw.params)) {
-      for (const auto& [token, count] : HistoryOf(draw).counts()) changes[token].count = count;
+      for (const auto& [token, count] : history.counts()) changes[token].count = count;
     }
     for (const auto& [token, bias] : draw.params.logit_bias) changes[token].bias = bias;
     for (const int32_t token : draw.banned) changes[token].bias = -kInfinity;
