@@ -12,6 +12,8 @@ static_assert(kMaxTopLogprobs <= kListed);
 struct SampleScratch {
   TeamScratch team;
   SelectScratch select;
+  LogitRing ring;
+  SamplingRow options;
   uint64_t warp_units[kSampleWarps];
   int32_t token;
 };
@@ -23,15 +25,15 @@ struct AddUnits {
 // One row's draw by the blocks of a cluster.
 class RowSampler {
  public:
-  __device__ RowSampler(const SampleParams& params, int64_t index, const SamplingRow& options,
-                        Team* team, SampleScratch* scratch)
+  __device__ RowSampler(const SampleParams& params, int64_t index, Team* team,
+                        SampleScratch* scratch)
       : params_(params),
         index_(index),
-        options_(options),
+        options_(scratch->options),
         team_(team),
         scratch_(scratch),
         row_(params.logits + index * params.logits_stride, static_cast<int32_t>(params.vocabulary),
-             *team) {}
+             *team, &scratch->ring) {}
 
   __device__ void Run() {
     RowExtremes extremes = Extremes(row_, team_);
@@ -71,20 +73,18 @@ class RowSampler {
 
   __device__ void WriteTop(const RowExtremes& extremes, double log_sum) {
     const int32_t wanted = options_.num_logprobs;
-    Selector selector(row_, team_, &scratch_->select);
-    const Rank last = selector.Find(extremes.largest, extremes.smallest, Rank(), CountTokens(),
+    const Kept kept = Select().Find(extremes.largest, extremes.smallest, Rank(), CountTokens(),
                                     Goal{static_cast<uint64_t>(wanted)});
-    const int32_t found =
-        selector.List([=](float logit, int32_t token) { return last.Keeps(logit, token); });
     if (team_->rank() != 0) return;
-    SortList(&scratch_->select, found);
     for (int i = threadIdx.x; i < wanted; i += kSampleThreads) {
-      const Rank rank = i < found ? RankOf(scratch_->select.list[i]) : Rank();
+      const Rank rank = i < kept.few ? RankOf(scratch_->select.list[i]) : Rank();
       const int64_t at = index_ * params_.top_stride + i;
       params_.top_tokens[at] = rank.token;
       params_.top_logprobs[at] = static_cast<float>(rank.logit - log_sum);
     }
   }
+
+  __device__ Selector Select() const { return Selector(row_, team_, &scratch_->select); }
 
   // Each block changes, and restores, the logits of its own part.
   __device__ void Adjust() {
@@ -126,34 +126,69 @@ class RowSampler {
       return row_.Owns(extremes.token) ? extremes.token : kNoToken;
     }
     const Weigher weigher = {extremes.largest, InverseTemperature(options_.temperature)};
-    const Rank last = LastKept(extremes, weigher);
+    const Kept kept = Keep(extremes, weigher);
+    if (kept.few >= 0) return DrawFromList(kept.few, weigher);
+    const Rank last = kept.last;
     const float min_p = options_.min_p;
     if (last.logit == -kInfinity && min_p <= 0) {
       return Draw([=](float logit, int32_t) { return weigher.Units(logit); });
     }
     return Draw([=](float logit, int32_t token) {
-      if (!last.Keeps(logit, token)) return uint64_t{0};
-      const float weight = weigher.Weight(logit);
-      return weight < min_p ? 0 : UnitsOf(weight);
+      return last.Keeps(logit, token) ? UnitsFromMinP(weigher.Weight(logit), min_p) : 0;
     });
   }
 
-  // By top-k and top-p.
-  __device__ Rank LastKept(const RowExtremes& extremes, const Weigher& weigher) {
-    Rank last;
+  __device__ static uint64_t UnitsFromMinP(float weight, float min_p) {
+    return weight < min_p ? 0 : UnitsOf(weight);
+  }
+
+  // By top-k and top-p. In the first block `few` is what is kept, in others it may be more.
+  __device__ Kept Keep(const RowExtremes& extremes, const Weigher& weigher) {
+    constexpr float kSpan = kWeightCut + 1;  // what is worse weighs nothing
     const float top = extremes.largest;
-    // What is worse weighs nothing.
-    constexpr float kSpan = kWeightCut + 1;
-    Rank floor = {fmaxf(extremes.smallest, top - kSpan * options_.temperature), kNoToken};
-    Selector selector(row_, team_, &scratch_->select);
+    const float bottom = fmaxf(extremes.smallest, top - kSpan * options_.temperature);
+    Kept kept;
+    Rank floor = {bottom, kNoToken};
     if (options_.top_k > 0 && options_.top_k < params_.vocabulary) {
-      floor = last = selector.Find(top, floor.logit, floor, CountTokens(),
-                                   Goal{static_cast<uint64_t>(options_.top_k)});
+      kept = Select().Find(top, bottom, floor, CountTokens(),
+                           Goal{static_cast<uint64_t>(options_.top_k)});
+      floor = kept.last;
     }
-    if (options_.top_p < 1) {
-      last = selector.Find(top, floor.logit, floor, AddWeights{weigher}, Goal{0, options_.top_p});
+    if (options_.top_p >= 1) return kept;
+    if (kept.few < 0) {
+      return Select().Find(top, floor.logit, floor, AddWeights{weigher}, Goal{0, options_.top_p});
     }
-    return last;
+    if (team_->rank() == 0) kept.few = Select().CutList(kept.few, weigher, options_.top_p);
+    return kept;
+  }
+
+  // Draws from `few` tokens in the first block's list, in order of ids.
+  __device__ int32_t DrawFromList(int32_t few, const Weigher& weigher) {
+    if (team_->rank() == 0) {
+      uint64_t* const list = scratch_->select.list;
+      __syncthreads();
+      for (int i = threadIdx.x; i < few; i += kSampleThreads) {
+        const Rank rank = RankOf(list[i]);
+        list[i] =
+            static_cast<uint64_t>(~rank.token) << 32 | __float_as_uint(weigher.Weight(rank.logit));
+      }
+      SortList(list, few);
+      const float min_p = options_.min_p;
+      const auto units = [=](int i) {
+        const float weight = i < few ? __uint_as_float(static_cast<uint32_t>(list[i])) : 0;
+        return UnitsFromMinP(weight, min_p);
+      };
+      const auto target = [=, this](uint64_t total) { return DrawnUnits(Uniform(), total) + 1; };
+      const int32_t at = team_->FirstToReach(units, target, &scratch_->select.reached).at;
+      const int32_t token = ~static_cast<int32_t>(list[at] >> 32);
+      if (threadIdx.x < team_->size()) team_->Of(threadIdx.x, scratch_)->token = token;
+    }
+    team_->Sync();
+    return row_.Owns(scratch_->token) ? scratch_->token : kNoToken;
+  }
+
+  __device__ uint64_t Uniform() const {
+    return UniformBitsAt(options_.seed, options_.sample, options_.position);
   }
 
   // Draws a token in proportion to units(logit, token).
@@ -171,8 +206,7 @@ class RowSampler {
       if (i == team_->rank()) before = total;
       total += blocks[i];
     }
-    const uint64_t drawn =
-        DrawnUnits(UniformBitsAt(options_.seed, options_.sample, options_.position), total);
+    const uint64_t drawn = DrawnUnits(Uniform(), total);
     if (drawn < before || drawn - before >= blocks[team_->rank()]) return kNoToken;
     return FindInBlock(units, drawn - before);
   }
@@ -210,10 +244,16 @@ class RowSampler {
 
 __global__ __launch_bounds__(kSampleThreads,
                              2) void SampleKernel(const __grid_constant__ SampleParams params) {
-  __shared__ SampleScratch scratch;
-  Team team(&scratch.team);
-  const int64_t index = blockIdx.x / team.size();
-  RowSampler(params, index, params.rows[index], &team, &scratch).Run();
+  extern __shared__ __align__(16) char memory[];
+  SampleScratch* const scratch = reinterpret_cast<SampleScratch*>(memory);
+  const int64_t index = blockIdx.x / Team::Blocks();
+  constexpr int kWords = sizeof(SamplingRow) / 4;
+  if (threadIdx.x < kWords) {
+    reinterpret_cast<uint32_t*>(&scratch->options)[threadIdx.x] =
+        reinterpret_cast<const uint32_t*>(params.rows + index)[threadIdx.x];
+  }
+  Team team(&scratch->team);
+  RowSampler(params, index, &team, scratch).Run();
   team.Sync();  // a block's memory stays until the others have done with it
 }
 
@@ -231,7 +271,7 @@ cudaError_t TeamBlocks(const SampleParams& params, int* blocks) {
   if (error != cudaSuccess) return error;
   *blocks = 1;
   while (major >= 9 && *blocks < kMaxTeamBlocks &&
-         2 * *blocks * params.num_rows <= kBlocksPerProcessor * processors &&
+         2 * *blocks * params.num_rows <= (*blocks < 4 ? kBlocksPerProcessor : 1) * processors &&
          2 * *blocks * kLeastTokens <= params.vocabulary) {
     *blocks *= 2;
   }
@@ -248,7 +288,10 @@ cudaError_t Sample(const SampleParams& params, cudaStream_t stream) {
   }
   if (params.num_rows == 0) return cudaSuccess;
   int blocks;
-  const cudaError_t error = TeamBlocks(params, &blocks);
+  cudaError_t error = TeamBlocks(params, &blocks);
+  if (error != cudaSuccess) return error;
+  error = cudaFuncSetAttribute(SampleKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               sizeof(SampleScratch));
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute cluster;
   cluster.id = cudaLaunchAttributeClusterDimension;
@@ -256,6 +299,7 @@ cudaError_t Sample(const SampleParams& params, cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(params.num_rows * blocks);
   config.blockDim = dim3(kSampleThreads);
+  config.dynamicSmemBytes = sizeof(SampleScratch);
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = blocks > 1 ? 1 : 0;

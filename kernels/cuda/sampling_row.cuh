@@ -11,12 +11,27 @@ namespace sieve::cuda {
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 inline constexpr int32_t kNoToken = std::numeric_limits<int32_t>::max();
 
+// Logits on their way from memory, in shared memory: as a step of sampling does little with each,
+// many must be under way.
+struct LogitRing {
+  static constexpr int kStages = 4;
+  static constexpr int kVectors = 2;  // a thread's, of a stage
+  float4 slots[kStages][kVectors][kSampleThreads];
+};
+
+__device__ __forceinline__ void CopyAsync(float4* to, const float* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(from));
+}
+
 // A row of logits and this block's part of it: the tokens are divided among the team's warps, in
 // order of their ids.
 class LogitRow {
  public:
-  __device__ LogitRow(float* logits, int32_t vocabulary, const Team& team)
+  __device__ LogitRow(float* logits, int32_t vocabulary, const Team& team, LogitRing* ring)
       : logits_(logits),
+        ring_(ring),
         vocabulary_(vocabulary),
         vectors_(vocabulary % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0) {
     constexpr int kMultiple = 128;  // float4 times a warp
@@ -41,6 +56,8 @@ class LogitRow {
   // `backwards`, roughly: every other pass, for its beginning is what the cache still holds.
   template <typename F>
   __device__ void ForEach(bool backwards, F visit) const {
+    constexpr int kStages = LogitRing::kStages, kVectors = LogitRing::kVectors;
+    constexpr int kTokens = kVectors * 128;  // of a warp at a time
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int32_t begin = Begin(warp), end = Begin(warp + 1);
     if (!vectors_) {
@@ -48,19 +65,31 @@ class LogitRow {
       for (int32_t i = begin + lane; i < end; i += 32) visit((*this)[i], i);
       return;
     }
-    constexpr int kVectors = 2, kTokens = kVectors * 128;  // of a warp at a time
     const int32_t groups = (end - begin + kTokens - 1) / kTokens;
-    for (int32_t group = 0; group < groups; ++group) {
-      const int32_t first = begin + (backwards ? groups - 1 - group : group) * kTokens + 4 * lane;
-      float4 v[kVectors];
+    const auto first = [&](int32_t group) {
+      return begin + (backwards ? groups - 1 - group : group) * kTokens + 4 * lane;
+    };
+    const auto fetch = [&](int32_t group) {
 #pragma unroll
       for (int i = 0; i < kVectors; ++i) {
-        const int32_t at = first + 128 * i;
-        if (at < end) v[i] = __ldcg(reinterpret_cast<const float4*>(logits_ + at));
+        const int32_t at = first(group) + 128 * i;
+        if (group < groups && at < end) {
+          CopyAsync(&ring_->slots[group % kStages][i][threadIdx.x], logits_ + at);
+        }
       }
+      asm volatile("cp.async.commit_group;");
+    };
+    for (int32_t group = 0; group < kStages - 1; ++group) fetch(group);
+#pragma unroll 1
+    for (int32_t group = 0; group < groups; ++group) {
+      fetch(group + kStages - 1);
+      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+      float4 v[kVectors];  // a thread reads what it copied itself
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) v[i] = ring_->slots[group % kStages][i][threadIdx.x];
 #pragma unroll
       for (int i = 0; i < kVectors; ++i) {
-        const int32_t at = first + 128 * i;
+        const int32_t at = first(group) + 128 * i;
         if (at >= end) break;
         visit(v[i].x, at);
         visit(v[i].y, at + 1);
@@ -72,6 +101,7 @@ class LogitRow {
 
  private:
   float* logits_;
+  LogitRing* ring_;
   int32_t vocabulary_;
   bool vectors_;  // whether it is made of aligned float4s
   int32_t warp_tokens_;

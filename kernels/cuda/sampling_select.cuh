@@ -13,17 +13,7 @@
 namespace sieve::cuda {
 
 inline constexpr int kBins = 2048;
-inline constexpr int kListed = 2 * kSampleThreads;
-
-// In shared memory.
-struct SelectScratch {
-  uint32_t low[kBins], high[kBins];  // halves of each bin's amount
-  uint64_t list[kListed];            // the first block's is used
-  int32_t listed;
-  int32_t bin;
-  uint64_t before;  // the amount in better bins
-  uint64_t code;
-};
+inline constexpr int kListed = 1024;
 
 // Logits to weights.
 struct Weigher {
@@ -41,6 +31,32 @@ struct CountTokens {
 struct AddWeights {
   Weigher weigher;
   __device__ uint64_t operator()(float logit) const { return weigher.Units(logit); }
+};
+
+// How much is kept: a number of tokens, or a part of their weight.
+struct Goal {
+  uint64_t count = 0;
+  float top_p = 1;
+
+  __device__ uint64_t operator()(uint64_t total) const {
+    return count > 0 ? count : TopPUnits(top_p, total);
+  }
+};
+
+// What is kept: all tokens from the best to `last`. Where they are few, the first block's list
+// holds the rank codes of just these, the best first, and `few` is their number; otherwise -1.
+struct Kept {
+  Rank last;
+  int32_t few = -1;
+};
+
+// In shared memory.
+struct SelectScratch {
+  uint32_t low[kBins], high[kBins];  // halves of each bin's amount
+  uint64_t list[2 * kListed];        // the first block's is used: two lists, or one
+  int32_t listed[2];
+  Reached reached;
+  Kept kept;
 };
 
 // Bins of equal width from the largest logit down to a floor. What is worse is in none (-1).
@@ -76,11 +92,10 @@ struct CodeBins {
   }
 };
 
-// Sorts rank codes, the best first. All threads of one block.
-__device__ __noinline__ void SortList(SelectScratch* scratch, int count) {
+// Sorts codes, the largest first; there is room for a power of two. All threads of one block.
+__device__ __noinline__ void SortList(uint64_t* list, int count) {
   int size = 2;
   while (size < count) size *= 2;
-  uint64_t* const list = scratch->list;
   for (int i = count + threadIdx.x; i < size; i += kSampleThreads) list[i] = 0;
   for (int run = 2; run <= size; run *= 2) {
     for (int distance = run / 2; distance > 0; distance /= 2) {
@@ -98,52 +113,38 @@ __device__ __noinline__ void SortList(SelectScratch* scratch, int count) {
   __syncthreads();
 }
 
-// How much is kept: a number of tokens, or a part of all tokens' weight.
-struct Goal {
-  uint64_t count = 0;
-  float top_p = 1;
-
-  __device__ uint64_t Of(uint64_t total) const {
-    return count > 0 ? count : TopPUnits(top_p, total);
-  }
-};
-
 // Its larger functions are not inlined: the compiler would do so at every call, and take minutes.
 class Selector {
  public:
   __device__ Selector(const LogitRow& row, Team* team, SelectScratch* scratch)
       : row_(row), team_(team), scratch_(scratch) {}
 
-  // The first rank at which amount(logit), added up from the best token on, reaches the goal;
-  // `floor` when it never does. Counts tokens that `floor` keeps, whose logits are from `bottom` to
-  // `top`.
+  // Keeps tokens until amount(logit), added up from the best on, reaches the goal, or all that
+  // `floor` keeps when it never does. Looks at none but those, whose logits are from `bottom` to
+  // `top`. Up to kListed tokens are always few.
   template <typename Amount>
-  __device__ __noinline__ Rank Find(float top, float bottom, Rank floor, Amount amount, Goal goal) {
+  __device__ __noinline__ Kept Find(float top, float bottom, Rank floor, Amount amount, Goal goal) {
     const LinearBins bins(top, bottom, floor);
     FillBins(bins, amount);
-    uint64_t wanted;
-    if (!FindBin(goal, &wanted)) return floor;
-    int32_t listed = ListBin(bins, scratch_->bin);
-    if (listed > kListed) listed = ListFew(BoundsOf(bins, scratch_->bin), amount, &wanted);
-    return FindInList(listed, amount, wanted);
+    const Reached reached = ReachInBins(goal);
+    Kept kept = {floor};
+    if (reached.at >= 0) {
+      ListBin(bins, reached.at);
+      const int32_t listed = Listed(0), better = Listed(1);
+      kept = listed <= kListed ? FindInList(listed, better, amount, reached.rest)
+                               : FindInBin(bins, reached, amount);
+    }
+    if (kept.few < 0 && goal.count > 0 && goal.count <= kListed) kept.few = ListKept(kept.last);
+    return kept;
   }
 
-  // Lists the rank codes of tokens for which keep(logit, token) in the first block, in any order;
-  // returns their number, of which no more than kListed are there.
-  template <typename F>
-  __device__ int32_t List(F keep) {
-    if (threadIdx.x == 0) scratch_->listed = 0;
-    team_->Sync();
-    const LogitRow row = row_;
-    int32_t* const listed = team_->Of(0, &scratch_->listed);
-    uint64_t* const list = team_->Of(0, scratch_->list);
-    row.ForEach(false, [&](float logit, int32_t token) {
-      if (!keep(logit, token)) return;
-      const int32_t at = atomicAdd(listed, 1);
-      if (at < kListed) list[at] = CodeOf(logit, token);
-    });
-    team_->Sync();
-    return *listed;
+  // Of the first block's list, which holds `few` rank codes, the best first: how many top-p keeps.
+  __device__ int32_t CutList(int32_t few, Weigher weigher, float top_p) {
+    const uint64_t* const list = scratch_->list;
+    const auto units = [=](int i) {
+      return i < few ? weigher.Units(RankOf(list[i]).logit) : uint64_t{0};
+    };
+    return team_->FirstToReach(units, Goal{0, top_p}, &scratch_->reached).at + 1;
   }
 
  private:
@@ -182,7 +183,9 @@ class Selector {
     for (int i = threadIdx.x; i < part; i += kSampleThreads) {
       const int bin = team_->rank() * part + i;
       uint64_t sum = 0;
-      for (int block = 0; block < team_->size(); ++block) {
+#pragma unroll
+      for (int block = 0; block < kMaxTeamBlocks; ++block) {
+        if (block >= team_->size()) continue;
         const SelectScratch* const other = team_->Of(block, scratch_);
         sum += static_cast<uint64_t>(other->high[bin]) << 32 | other->low[bin];
       }
@@ -195,50 +198,63 @@ class Selector {
     team_->Sync();
   }
 
-  // Finds the bin in which the running amount reaches the target; *wanted is what of the target is
-  // left for that bin. False when all bins together do not reach it.
-  __device__ bool FindBin(Goal goal, uint64_t* wanted) {
-    constexpr int kEach = kBins / kSampleThreads;
-    uint64_t amounts[kEach], sum = 0;
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      const int bin = kEach * threadIdx.x + i;
-      amounts[i] = static_cast<uint64_t>(scratch_->high[bin]) << 32 | scratch_->low[bin];
-      sum += amounts[i];
-    }
-    uint64_t total;
-    uint64_t before = team_->SumBefore(sum, &total);
-    const uint64_t target = goal.Of(total);
-    if (total < target) return false;
-    if (before < target && before + sum >= target) {
-      int i = 0;
-#pragma unroll
-      for (; i < kEach - 1; ++i) {
-        if (before + amounts[i] >= target) break;
-        before += amounts[i];
-      }
-      scratch_->bin = kEach * threadIdx.x + i;
-      scratch_->before = before;
-    }
-    __syncthreads();
-    *wanted = target - scratch_->before;
-    return true;
+  __device__ Reached ReachInBins(Goal goal) {
+    const SelectScratch* const scratch = scratch_;
+    const auto amount = [=](int i) {
+      return static_cast<uint64_t>(scratch->high[i]) << 32 | scratch->low[i];
+    };
+    return team_->FirstToReach(amount, goal, &scratch_->reached);
   }
 
+  // The first block lists rank codes in any order: in list `side(logit, token)`, 0 or 1, those for
+  // which it is not negative. No more than kListed of each are there.
+  template <typename F>
+  __device__ void List(F side) {
+    if (threadIdx.x < 2) scratch_->listed[threadIdx.x] = 0;
+    team_->Sync();
+    const LogitRow row = row_;
+    SelectScratch* const first = team_->Of(0, scratch_);
+    row.ForEach(false, [=](float logit, int32_t token) {
+      const int to = side(logit, token);
+      if (to < 0) return;
+      const int32_t at = atomicAdd(&first->listed[to], 1);
+      if (at < kListed) first->list[to * kListed + at] = CodeOf(logit, token);
+    });
+    team_->Sync();
+  }
+
+  // How many tokens belong in a list.
+  __device__ int32_t Listed(int side) const { return team_->Of(0, scratch_)->listed[side]; }
+
+  // The tokens of a bin, and those of better ones.
   template <typename Bins>
-  __device__ int32_t ListBin(const Bins& bins, int bin) {
-    return List([=](float logit, int32_t token) { return bins(logit, token) == bin; });
+  __device__ void ListBin(const Bins& bins, int bin) {
+    List([=](float logit, int32_t token) {
+      const int at = bins(logit, token);
+      return at == bin ? 0 : at >= 0 && at < bin ? 1 : -1;
+    });
   }
 
-  // Lists the tokens among which the goal is, when one bin of the first has too many.
+  // REQUIRES: no more than kListed are kept.
+  __device__ int32_t ListKept(Rank last) {
+    List([=](float logit, int32_t token) { return last.Keeps(logit, token) ? 0 : -1; });
+    const int32_t listed = Listed(0);
+    if (team_->rank() == 0) SortList(scratch_->list, listed);
+    return listed;
+  }
+
+  // Find in a bin of which there are too many tokens for a list.
   template <typename Amount>
-  __device__ __noinline__ int32_t ListFew(CodeBins bins, Amount amount, uint64_t* wanted) {
+  __device__ __noinline__ Kept FindInBin(LinearBins coarse, Reached reached, Amount amount) {
+    CodeBins bins = BoundsOf(coarse, reached.at);
     while (true) {
       FillBins(bins, amount);
-      FindBin({*wanted}, wanted);
-      const int32_t listed = ListBin(bins, scratch_->bin);
-      if (listed <= kListed) return listed;
-      bins = BoundsOf(bins, scratch_->bin);
+      reached = ReachInBins({reached.rest});
+      ListBin(bins, reached.at);
+      const int32_t listed = Listed(0);
+      // Of the better ones not all are known.
+      if (listed <= kListed) return FindInList(listed, kListed + 1, amount, reached.rest);
+      bins = BoundsOf(bins, reached.at);
     }
   }
 
@@ -258,28 +274,41 @@ class Selector {
     return CodeBins(worst, best);
   }
 
+  // Finds the last token in the first list, where `rest` is reached; the second has `better` ones.
   template <typename Amount>
-  __device__ Rank FindInList(int32_t listed, Amount amount, uint64_t wanted) {
+  __device__ Kept FindInList(int32_t listed, int32_t better, Amount amount, uint64_t rest) {
     if (team_->rank() == 0) {
-      SortList(scratch_, listed);
-      uint64_t amounts[2] = {};
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int at = 2 * threadIdx.x + i;
-        if (at < listed) amounts[i] = amount(RankOf(scratch_->list[at]).logit);
-      }
-      uint64_t total;
-      const uint64_t before = team_->SumBefore(amounts[0] + amounts[1], &total);
-      if (before < wanted && before + amounts[0] + amounts[1] >= wanted) {
-        const uint64_t code =
-            scratch_->list[2 * threadIdx.x + (before + amounts[0] >= wanted ? 0 : 1)];
-        for (int block = 0; block < team_->size(); ++block) {
-          team_->Of(block, scratch_)->code = code;
-        }
-      }
+      uint64_t* const list = scratch_->list;
+      SortList(list, listed);
+      const auto amount_at = [=](int i) {
+        return i < listed ? uint64_t{amount(RankOf(list[i]).logit)} : uint64_t{0};
+      };
+      const auto target = [=](uint64_t) { return rest; };
+      const int32_t at = team_->FirstToReach(amount_at, target, &scratch_->reached).at;
+      const Kept kept = {RankOf(list[at]), better <= kListed ? at + 1 + better : -1};
+      if (threadIdx.x < team_->size()) team_->Of(threadIdx.x, scratch_)->kept = kept;
+      if (kept.few >= 0) JoinLists(at + 1, better);
     }
     team_->Sync();
-    return RankOf(scratch_->code);
+    return scratch_->kept;
+  }
+
+  // Makes one list, sorted, of the beginnings of the two.
+  __device__ void JoinLists(int32_t listed, int32_t better) {
+    constexpr int kEach = kListed / kSampleThreads;
+    uint64_t codes[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      codes[i] = scratch_->list[kListed + i * kSampleThreads + threadIdx.x];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int32_t at = i * kSampleThreads + threadIdx.x;
+      if (at < better) scratch_->list[listed + at] = codes[i];
+    }
+    __syncthreads();
+    SortList(scratch_->list, listed + better);
   }
 
   const LogitRow row_;
