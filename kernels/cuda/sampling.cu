@@ -18,6 +18,34 @@ struct SampleScratch {
   int32_t token;
 };
 
+// The units of tokens, one by one or four together: of all,
+struct WeighAll {
+  Weigher weigher;
+
+  __device__ uint64_t Units(float logit, int32_t) const { return weigher.Units(logit); }
+  __device__ uint64_t Units4(const float4& v, int32_t) const {
+    return weigher.Units(v.x) + weigher.Units(v.y) + weigher.Units(v.z) + weigher.Units(v.w);
+  }
+};
+
+// and of those from a rank on that weigh `min_p`, which no logit below `least` does.
+struct WeighKept {
+  Weigher weigher;
+  Rank last;
+  float least, min_p;
+
+  __device__ uint64_t Units(float logit, int32_t token) const {
+    if (!last.Keeps(logit, token)) return 0;
+    const float weight = weigher.Weight(logit);
+    return weight < min_p ? 0 : UnitsOf(weight);
+  }
+  __device__ uint64_t Units4(const float4& v, int32_t token) const {
+    if (Largest(v) < least) return 0;
+    return Units(v.x, token) + Units(v.y, token + 1) + Units(v.z, token + 2) +
+           Units(v.w, token + 3);
+  }
+};
+
 struct AddUnits {
   __device__ uint64_t operator()(uint64_t a, uint64_t b) const { return a + b; }
 };
@@ -65,15 +93,15 @@ class RowSampler {
 
   // The logarithm of the sum of exp(logit).
   __device__ double LogSum(const RowExtremes& extremes) {
-    const Weigher weigher = {extremes.largest, 1};
+    const WeighAll weigher = {{extremes.largest, 1}};
     uint64_t units = 0;
-    row_.ForEach(true, [&](float logit, int32_t) { units += weigher.Units(logit); });
+    row_.ForEach4(true, [&](const float4& v, int32_t) { units += weigher.Units4(v, 0); });
     return extremes.largest + LogOfUnits(team_->Reduce(units, AddUnits()));
   }
 
   __device__ void WriteTop(const RowExtremes& extremes, double log_sum) {
     const int32_t wanted = options_.num_logprobs;
-    const Kept kept = Select().Find(extremes.largest, extremes.smallest, Rank(), CountTokens(),
+    const Kept kept = Select().Find(extremes.largest, extremes.smallest, CountTokens(),
                                     Goal{static_cast<uint64_t>(wanted)});
     if (team_->rank() != 0) return;
     for (int i = threadIdx.x; i < wanted; i += kSampleThreads) {
@@ -128,38 +156,32 @@ class RowSampler {
     const Weigher weigher = {extremes.largest, InverseTemperature(options_.temperature)};
     const Kept kept = Keep(extremes, weigher);
     if (kept.few >= 0) return DrawFromList(kept.few, weigher);
-    const Rank last = kept.last;
     const float min_p = options_.min_p;
-    if (last.logit == -kInfinity && min_p <= 0) {
-      return Draw([=](float logit, int32_t) { return weigher.Units(logit); });
-    }
-    return Draw([=](float logit, int32_t token) {
-      return last.Keeps(logit, token) ? UnitsFromMinP(weigher.Weight(logit), min_p) : 0;
-    });
-  }
-
-  __device__ static uint64_t UnitsFromMinP(float weight, float min_p) {
-    return weight < min_p ? 0 : UnitsOf(weight);
+    if (kept.last.logit == -kInfinity && min_p <= 0) return Draw(WeighAll{weigher});
+    // Of less than this no token has weight enough. The margin is for rounding.
+    const float least = extremes.largest + (logf(min_p) - 0.01f) / weigher.inverse_temperature;
+    return Draw(WeighKept{weigher, kept.last, fmaxf(least, kept.last.logit), min_p});
   }
 
   // By top-k and top-p. In the first block `few` is what is kept, in others it may be more.
   __device__ Kept Keep(const RowExtremes& extremes, const Weigher& weigher) {
     constexpr float kSpan = kWeightCut + 1;  // what is worse weighs nothing
     const float top = extremes.largest;
-    const float bottom = fmaxf(extremes.smallest, top - kSpan * options_.temperature);
+    const float bottom = fmaxf(extremes.smallest, top - kSpan / weigher.inverse_temperature);
+    const Goal top_k = {static_cast<uint64_t>(options_.top_k)}, top_p = {0, options_.top_p};
     Kept kept;
-    Rank floor = {bottom, kNoToken};
-    if (options_.top_k > 0 && options_.top_k < params_.vocabulary) {
-      kept = Select().Find(top, bottom, floor, CountTokens(),
-                           Goal{static_cast<uint64_t>(options_.top_k)});
-      floor = kept.last;
+    if (top_k.count > 0 && top_k.count < params_.vocabulary) {
+      kept = Select().Find(top, bottom, CountTokens(), top_k);
     }
-    if (options_.top_p >= 1) return kept;
-    if (kept.few < 0) {
-      return Select().Find(top, floor.logit, floor, AddWeights{weigher}, Goal{0, options_.top_p});
+    if (top_p.top_p >= 1) return kept;
+    if (kept.few >= 0) {
+      if (team_->rank() == 0) kept.few = Select().CutList(kept.few, weigher, top_p.top_p);
+      return kept;
     }
-    if (team_->rank() == 0) kept.few = Select().CutList(kept.few, weigher, options_.top_p);
-    return kept;
+    const AddWeights weights = {weigher};
+    if (kept.last.logit == -kInfinity) return Select().Find(top, bottom, weights, top_p);
+    const CodeBins bins(CodeOf(kept.last.logit, kept.last.token), CodeOf(top, 0));
+    return Select().FindAmong(bins, weights, top_p);
   }
 
   // Draws from `few` tokens in the first block's list, in order of ids.
@@ -176,7 +198,7 @@ class RowSampler {
       const float min_p = options_.min_p;
       const auto units = [=](int i) {
         const float weight = i < few ? __uint_as_float(static_cast<uint32_t>(list[i])) : 0;
-        return UnitsFromMinP(weight, min_p);
+        return weight < min_p ? 0 : UnitsOf(weight);
       };
       const auto target = [=, this](uint64_t total) { return DrawnUnits(Uniform(), total) + 1; };
       const int32_t at = team_->FirstToReach(units, target, &scratch_->select.reached).at;
@@ -191,11 +213,11 @@ class RowSampler {
     return UniformBitsAt(options_.seed, options_.sample, options_.position);
   }
 
-  // Draws a token in proportion to units(logit, token).
+  // Draws a token in proportion to units.Units(logit, token).
   template <typename Units>
   __device__ int32_t Draw(Units units) {
     uint64_t mine = 0;
-    row_.ForEach(true, [&](float logit, int32_t token) { mine += units(logit, token); });
+    row_.ForEach4(true, [&](const float4& v, int32_t token) { mine += units.Units4(v, token); });
 #pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) mine += ShuffleXor(mine, offset);
     if (threadIdx.x % 32 == 0) scratch_->warp_units[threadIdx.x / 32] = mine;
@@ -222,12 +244,12 @@ class RowSampler {
     const int32_t last = min(first + each, end);
     uint64_t sum = 0, total;
 #pragma unroll 4
-    for (int32_t i = first; i < last; ++i) sum += units(row_[i], i);
+    for (int32_t i = first; i < last; ++i) sum += units.Units(row_[i], i);
     const uint64_t before = team_->SumBefore(sum, &total);
     if (before <= rest && rest - before < sum) {
       rest -= before;
       int32_t token = first;
-      for (uint64_t at; rest >= (at = units(row_[token], token)); ++token) rest -= at;
+      for (uint64_t at; rest >= (at = units.Units(row_[token], token)); ++token) rest -= at;
       scratch_->token = token;
     }
     __syncthreads();
@@ -292,6 +314,9 @@ cudaError_t Sample(const SampleParams& params, cudaStream_t stream) {
   if (error != cudaSuccess) return error;
   error = cudaFuncSetAttribute(SampleKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                sizeof(SampleScratch));
+  if (error != cudaSuccess) return error;
+  error = cudaFuncSetAttribute(SampleKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute cluster;
   cluster.id = cudaLaunchAttributeClusterDimension;

@@ -24,13 +24,18 @@ struct Weigher {
   __device__ uint64_t Units(float logit) const { return UnitsOf(Weight(logit)); }
 };
 
-// What is added up along the ranks.
+// What is added up along the ranks. CountAbove: about how many tokens better than `logit` make up
+// an amount, rather too many.
 struct CountTokens {
   __device__ uint32_t operator()(float) const { return 1; }
+  __device__ uint64_t CountAbove(float, uint64_t amount) const { return amount; }
 };
 struct AddWeights {
   Weigher weigher;
   __device__ uint64_t operator()(float logit) const { return weigher.Units(logit); }
+  __device__ uint64_t CountAbove(float logit, uint64_t amount) const {
+    return amount / (weigher.Units(logit) + 1) / 2;
+  }
 };
 
 // How much is kept: a number of tokens, or a part of their weight.
@@ -50,35 +55,25 @@ struct Kept {
   int32_t few = -1;
 };
 
-// In shared memory.
-struct SelectScratch {
-  uint32_t low[kBins], high[kBins];  // halves of each bin's amount
-  uint64_t list[2 * kListed];        // the first block's is used: two lists, or one
-  int32_t listed[2];
-  Reached reached;
-  Kept kept;
-};
-
-// Bins of equal width from the largest logit down to a floor. What is worse is in none (-1).
+// Bins of equal width from the largest logit down to `bottom`. What is worse is in none: it gets
+// other numbers. They are not negative, and the worse the logit the larger.
 struct LinearBins {
-  Rank floor;
   float top, per_logit;
 
-  __device__ LinearBins(float top, float bottom, Rank floor) : floor(floor), top(top) {
+  __device__ LinearBins(float top, float bottom) : top(top) {
     constexpr float kLargest = std::numeric_limits<float>::max();
     per_logit = fminf((kBins - 1) / fminf(top - bottom, kLargest), kLargest);
   }
-  __device__ int operator()(float logit, int32_t token) const {
-    if (!floor.Keeps(logit, token)) return -1;
+  __device__ int operator()(float logit, int32_t) const {
     constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    const int bin =
-        __float_as_int(__fmaf_rn(top - logit, per_logit, kRound)) - __float_as_int(kRound);
-    return min(bin, kBins - 1);
+    return __float_as_int(__fmaf_rn(top - logit, per_logit, kRound)) - __float_as_int(kRound);
   }
+  // No logit of a bin is less.
+  __device__ float Least(int bin) const { return top - (bin + 1) / per_logit; }
 };
 
 // Bins of equal width in rank codes, from `best` to `worst`: they tell any two tokens apart in the
-// end.
+// end. What is better is in bin -1.
 struct CodeBins {
   uint64_t worst, best;
   int shift = 0;
@@ -88,8 +83,18 @@ struct CodeBins {
   }
   __device__ int operator()(float logit, int32_t token) const {
     const uint64_t code = CodeOf(logit, token);
-    return code < worst || code > best ? -1 : static_cast<int>((best - code) >> shift);
+    return code > best ? -1 : code < worst ? kBins : static_cast<int>((best - code) >> shift);
   }
+  __device__ float Least(int) const { return RankOf(worst).logit; }
+};
+
+// In shared memory.
+struct SelectScratch {
+  uint32_t low[kBins], high[kBins];  // halves of each bin's amount
+  uint64_t list[2 * kListed];        // the first block's is used: two lists, or one
+  int32_t listed[2];
+  Reached reached;
+  Kept kept;
 };
 
 // Sorts codes, the largest first; there is room for a power of two. All threads of one block.
@@ -97,9 +102,9 @@ __device__ __noinline__ void SortList(uint64_t* list, int count) {
   int size = 2;
   while (size < count) size *= 2;
   for (int i = count + threadIdx.x; i < size; i += kSampleThreads) list[i] = 0;
+  __syncthreads();
   for (int run = 2; run <= size; run *= 2) {
     for (int distance = run / 2; distance > 0; distance /= 2) {
-      __syncthreads();
       for (int i = threadIdx.x; i < size / 2; i += kSampleThreads) {
         const int a = 2 * i - (i & (distance - 1)), b = a + distance;
         const uint64_t x = list[a], y = list[b];
@@ -107,6 +112,12 @@ __device__ __noinline__ void SortList(uint64_t* list, int count) {
           list[a] = y;
           list[b] = x;
         }
+      }
+      // At distances up to 32 a warp's pairs are its own 64 codes (or twice 64).
+      if (distance > 32 || (distance == 1 && run >= 64)) {
+        __syncthreads();
+      } else {
+        __syncwarp();
       }
     }
   }
@@ -119,23 +130,41 @@ class Selector {
   __device__ Selector(const LogitRow& row, Team* team, SelectScratch* scratch)
       : row_(row), team_(team), scratch_(scratch) {}
 
-  // Keeps tokens until amount(logit), added up from the best on, reaches the goal, or all that
-  // `floor` keeps when it never does. Looks at none but those, whose logits are from `bottom` to
-  // `top`. Up to kListed tokens are always few.
+  // Keeps tokens until amount(logit), added up from the best on, reaches the goal, or all when it
+  // never does. Looks at tokens with logits from about `bottom` to `top`, the largest. Up to
+  // kListed tokens are always few.
   template <typename Amount>
-  __device__ __noinline__ Kept Find(float top, float bottom, Rank floor, Amount amount, Goal goal) {
-    const LinearBins bins(top, bottom, floor);
+  __device__ __noinline__ Kept Find(float top, float bottom, Amount amount, Goal goal) {
+    const LinearBins bins(top, bottom);
     FillBins(bins, amount);
     const Reached reached = ReachInBins(goal);
-    Kept kept = {floor};
+    Kept kept;
     if (reached.at >= 0) {
-      ListBin(bins, reached.at);
-      const int32_t listed = Listed(0), better = Listed(1);
+      const float edge = top - reached.at / bins.per_logit;
+      const bool few = amount.CountAbove(edge, reached.before) <= kListed;
+      ListBin(bins, reached.at, few);
+      const int32_t listed = Listed(0), better = few ? Listed(1) : kListed + 1;
       kept = listed <= kListed ? FindInList(listed, better, amount, reached.rest)
-                               : FindInBin(bins, reached, amount);
+                               : FindAmong(BoundsOf(bins, reached.at), amount, {reached.rest});
     }
-    if (kept.few < 0 && goal.count > 0 && goal.count <= kListed) kept.few = ListKept(kept.last);
+    if (kept.few < 0 && goal.count > 0 && goal.count <= kListed) {
+      kept.few = ListKept(kept.last, bottom);
+    }
     return kept;
+  }
+
+  // Find among the tokens of some bins; these are not listed. REQUIRES: the goal is reached.
+  template <typename Amount>
+  __device__ __noinline__ Kept FindAmong(CodeBins bins, Amount amount, Goal goal) {
+    while (true) {
+      FillBins(bins, amount);
+      const Reached reached = ReachInBins(goal);
+      ListBin(bins, reached.at, false);
+      const int32_t listed = Listed(0);
+      if (listed <= kListed) return FindInList(listed, kListed + 1, amount, reached.rest);
+      bins = BoundsOf(bins, reached.at);
+      goal = {reached.rest};
+    }
   }
 
   // Of the first block's list, which holds `few` rank codes, the best first: how many top-p keeps.
@@ -157,9 +186,15 @@ class Selector {
     }
     __syncthreads();
     const LogitRow row = row_;
-    row.ForEach(true, [=](float logit, int32_t token) {
-      const int bin = bins(logit, token);
-      if (bin >= 0) Add(scratch, bin, amount(logit));
+    row.ForEach4(true, [=](const float4& v, int32_t token) {
+      const auto add = [=](float logit, int32_t token) {
+        const unsigned bin = bins(logit, token);
+        if (bin < kBins) Add(scratch, bin, amount(logit));
+      };
+      add(v.x, token);
+      add(v.y, token + 1);
+      add(v.z, token + 2);
+      add(v.w, token + 3);
     });
     team_->Sync();
     if (team_->size() > 1) MergeBins();
@@ -207,18 +242,24 @@ class Selector {
   }
 
   // The first block lists rank codes in any order: in list `side(logit, token)`, 0 or 1, those for
-  // which it is not negative. No more than kListed of each are there.
+  // which it is not negative, which no logit below `least` is. No more than kListed of each are
+  // there.
   template <typename F>
-  __device__ void List(F side) {
+  __device__ void List(float least, F side) {
     if (threadIdx.x < 2) scratch_->listed[threadIdx.x] = 0;
     team_->Sync();
     const LogitRow row = row_;
     SelectScratch* const first = team_->Of(0, scratch_);
-    row.ForEach(false, [=](float logit, int32_t token) {
-      const int to = side(logit, token);
-      if (to < 0) return;
-      const int32_t at = atomicAdd(&first->listed[to], 1);
-      if (at < kListed) first->list[to * kListed + at] = CodeOf(logit, token);
+    row.ForEach4(false, [=](const float4& v, int32_t token) {
+      if (Largest(v) < least) return;
+      const float logits[] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int to = side(logits[i], token + i);
+        if (to < 0) continue;
+        const int32_t at = atomicAdd(&first->listed[to], 1);
+        if (at < kListed) first->list[to * kListed + at] = CodeOf(logits[i], token + i);
+      }
     });
     team_->Sync();
   }
@@ -226,36 +267,23 @@ class Selector {
   // How many tokens belong in a list.
   __device__ int32_t Listed(int side) const { return team_->Of(0, scratch_)->listed[side]; }
 
-  // The tokens of a bin, and those of better ones.
+  // The tokens of a bin and, maybe, those of better ones.
   template <typename Bins>
-  __device__ void ListBin(const Bins& bins, int bin) {
-    List([=](float logit, int32_t token) {
+  __device__ void ListBin(const Bins& bins, int bin, bool better) {
+    List(bins.Least(bin), [=](float logit, int32_t token) {
       const int at = bins(logit, token);
-      return at == bin ? 0 : at >= 0 && at < bin ? 1 : -1;
+      return at == bin ? 0 : at < bin && better ? 1 : -1;
     });
   }
 
-  // REQUIRES: no more than kListed are kept.
-  __device__ int32_t ListKept(Rank last) {
-    List([=](float logit, int32_t token) { return last.Keeps(logit, token) ? 0 : -1; });
+  // REQUIRES: no more than kListed are kept, of logits from `bottom` on.
+  __device__ int32_t ListKept(Rank last, float bottom) {
+    List(fmaxf(bottom, last.logit), [=](float logit, int32_t token) {
+      return logit >= bottom && last.Keeps(logit, token) ? 0 : -1;
+    });
     const int32_t listed = Listed(0);
     if (team_->rank() == 0) SortList(scratch_->list, listed);
     return listed;
-  }
-
-  // Find in a bin of which there are too many tokens for a list.
-  template <typename Amount>
-  __device__ __noinline__ Kept FindInBin(LinearBins coarse, Reached reached, Amount amount) {
-    CodeBins bins = BoundsOf(coarse, reached.at);
-    while (true) {
-      FillBins(bins, amount);
-      reached = ReachInBins({reached.rest});
-      ListBin(bins, reached.at);
-      const int32_t listed = Listed(0);
-      // Of the better ones not all are known.
-      if (listed <= kListed) return FindInList(listed, kListed + 1, amount, reached.rest);
-      bins = BoundsOf(bins, reached.at);
-    }
   }
 
   // Bins for the tokens of one bin.
@@ -263,11 +291,17 @@ class Selector {
   __device__ CodeBins BoundsOf(const Bins& bins, int bin) {
     uint64_t worst = ~uint64_t{0}, best = 0;
     const LogitRow row = row_;
-    row.ForEach(true, [&](float logit, int32_t token) {
-      if (bins(logit, token) != bin) return;
-      const uint64_t code = CodeOf(logit, token);
-      worst = min(worst, code);
-      best = max(best, code);
+    row.ForEach4(true, [&](const float4& v, int32_t token) {
+      const auto take = [&](float logit, int32_t token) {
+        if (bins(logit, token) != bin) return;
+        const uint64_t code = CodeOf(logit, token);
+        worst = min(worst, code);
+        best = max(best, code);
+      };
+      take(v.x, token);
+      take(v.y, token + 1);
+      take(v.z, token + 2);
+      take(v.w, token + 3);
     });
     worst = team_->Reduce(worst, [](uint64_t a, uint64_t b) { return min(a, b); });
     best = team_->Reduce(best, [](uint64_t a, uint64_t b) { return max(a, b); });

@@ -22,10 +22,11 @@ struct TeamScratch {
   uint64_t sums[2][kSampleWarps];
 };
 
-// Where a running sum reached its target: at which summand, and what of the target was left for it.
+// Where a running sum reached its target.
 struct Reached {
-  int32_t at = -1;  // none: it did not
-  uint64_t rest = 0;
+  int32_t at = -1;      // which summand; none: it did not
+  uint64_t before = 0;  // the sum of those before
+  uint64_t rest = 0;    // what of the target was left
 };
 
 template <typename T>
@@ -145,17 +146,17 @@ class Team {
     uint64_t amounts[kEach], sum = 0, total;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) sum += amounts[i] = amount(kEach * threadIdx.x + i);
-    const uint64_t before = SumBefore(sum, &total), goal = target(total);
+    uint64_t before = SumBefore(sum, &total);
+    const uint64_t goal = target(total);
     if (total < goal) return {};
     if (before < goal && goal - before <= sum) {
-      uint64_t rest = goal - before;
       int i = 0;
 #pragma unroll
       for (; i < kEach - 1; ++i) {
-        if (rest <= amounts[i]) break;
-        rest -= amounts[i];
+        if (goal - before <= amounts[i]) break;
+        before += amounts[i];
       }
-      *result = {static_cast<int32_t>(kEach * threadIdx.x) + i, rest};
+      *result = {static_cast<int32_t>(kEach * threadIdx.x) + i, before, goal - before};
     }
     __syncthreads();
     return *result;
