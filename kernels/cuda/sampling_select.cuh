@@ -213,7 +213,7 @@ class Selector {
   }
 
   // Each block adds up a part of all blocks' bins and hands it to all.
-  __device__ void MergeBins() {
+  __device__ __noinline__ void MergeBins() {
     const int part = kBins / team_->size();
     for (int i = threadIdx.x; i < part; i += kSampleThreads) {
       const int bin = team_->rank() * part + i;
@@ -233,7 +233,7 @@ class Selector {
     team_->Sync();
   }
 
-  __device__ Reached ReachInBins(Goal goal) {
+  __device__ __noinline__ Reached ReachInBins(Goal goal) {
     const SelectScratch* const scratch = scratch_;
     const auto amount = [=](int i) {
       return static_cast<uint64_t>(scratch->high[i]) << 32 | scratch->low[i];
@@ -269,7 +269,7 @@ class Selector {
 
   // The tokens of a bin and, maybe, those of better ones.
   template <typename Bins>
-  __device__ void ListBin(const Bins& bins, int bin, bool better) {
+  __device__ __noinline__ void ListBin(const Bins& bins, int bin, bool better) {
     List(bins.Least(bin), [=](float logit, int32_t token) {
       const int at = bins(logit, token);
       return at == bin ? 0 : at < bin && better ? 1 : -1;
@@ -277,7 +277,7 @@ class Selector {
   }
 
   // REQUIRES: no more than kListed are kept, of logits from `bottom` on.
-  __device__ int32_t ListKept(Rank last, float bottom) {
+  __device__ __noinline__ int32_t ListKept(Rank last, float bottom) {
     List(fmaxf(bottom, last.logit), [=](float logit, int32_t token) {
       return logit >= bottom && last.Keeps(logit, token) ? 0 : -1;
     });
@@ -288,7 +288,7 @@ class Selector {
 
   // Bins for the tokens of one bin.
   template <typename Bins>
-  __device__ CodeBins BoundsOf(const Bins& bins, int bin) {
+  __device__ __noinline__ CodeBins BoundsOf(const Bins& bins, int bin) {
     uint64_t worst = ~uint64_t{0}, best = 0;
     const LogitRow row = row_;
     row.ForEach4(true, [&](const float4& v, int32_t token) {
@@ -328,7 +328,7 @@ class Selector {
   }
 
   // Makes one list, sorted, of the beginnings of the two.
-  __device__ void JoinLists(int32_t listed, int32_t better) {
+  __device__ __noinline__ void JoinLists(int32_t listed, int32_t better) {
     constexpr int kEach = kListed / kSampleThreads;
     uint64_t codes[kEach];
 #pragma unroll
