@@ -150,7 +150,7 @@ struct RowExtremes {
   float not_finite = 0;  // NaN when there is an infinity or a NaN
 };
 
-__device__ __noinline__ RowExtremes Extremes(LogitRow row, Team* team) {
+__device__ __noinline__ inline RowExtremes Extremes(LogitRow row, Team* team) {
   RowExtremes mine;
   row.ForEach4<true>(false, [&](const float4& v, int32_t token) {
     const float largest = Largest(v);

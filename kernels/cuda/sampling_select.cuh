@@ -98,7 +98,7 @@ struct SelectScratch {
 };
 
 // Sorts codes, the largest first; there is room for a power of two. All threads of one block.
-__device__ __noinline__ void SortList(uint64_t* list, int count) {
+__device__ __noinline__ inline void SortList(uint64_t* list, int count) {
   int size = 2;
   while (size < count) size *= 2;
   for (int i = count + threadIdx.x; i < size; i += kSampleThreads) list[i] = 0;
