@@ -300,7 +300,10 @@ absl::StatusOr<UploadedStep> CudaTransformer::Launch(const Batch& batch, int64_t
       input_->Upload(batch, bucket, static_cast<int32_t>(cache_pages_), extra, stream_);
   if (!step.ok()) return step.status();
   step->shape.only_decodes = decodes;
-  if (decodes) step->shape.max_splits = NextPowerOfTwo(step->shape.max_splits);
+  // Few graphs, but no more splits than the workspace has room for.
+  if (decodes) {
+    step->shape.max_splits = std::min(NextPowerOfTwo(step->shape.max_splits), pass_->max_splits());
+  }
   if (std::any_of(batch.tokens.begin(), batch.tokens.end(), IsPending)) {
     SIEVE_RETURN_IF_CUDA(cuda::FillPendingTokens({.tokens = step->arrays.tokens,
                                                   .drawn = draws_->tokens(),

@@ -41,6 +41,7 @@ class ForwardPass {
   }
 
   float* logits() const { return act_.logits; }
+  int64_t max_splits() const { return max_splits_; }  // of a sequence
   int64_t workspace_bytes() const { return memory_.bytes(); }
 
  private:

@@ -18,7 +18,7 @@ namespace {
 
 using TokenIds = std::vector<int32_t>;
 
-constexpr int64_t kTablePages = 8;
+constexpr int64_t kTablePages = 40;
 
 TinyLlamaSpec Spec() {
   TinyLlamaSpec spec;
@@ -59,12 +59,14 @@ class CudaTransformerTest : public testing::Test {
             .max_context_tokens = 512};
   }
 
-  // The logits of every token of the pieces.
-  std::vector<float> Step(const std::vector<Piece>& pieces) {
+  // The logits of every token of the pieces, or of the last of each.
+  std::vector<float> Step(const std::vector<Piece>& pieces, bool only_last = false) {
     TokenIds tokens, positions, offsets = {0}, tables, rows;
     for (const Piece& p : pieces) {
       for (int64_t i = p.begin; i < p.begin + p.count; ++i) {
-        rows.push_back(static_cast<int32_t>(tokens.size()));
+        if (!only_last || i + 1 == p.begin + p.count) {
+          rows.push_back(static_cast<int32_t>(tokens.size()));
+        }
         tokens.push_back((*p.sequence)[i]);
         positions.push_back(static_cast<int32_t>(i));
       }
@@ -138,6 +140,36 @@ TEST_F(CudaTransformerTest, BitsDoNotDependOnChunksNorOnTheBatch) {
       decoding.push_back({&other, {page}, 0, 1});
       if (page > 17 && page < 22) continue;  // of 2 to 9, and of 14 sequences
       EXPECT_TRUE(SameBits(whole, InSteps(sequence, {0, 1, 2, 3, 4}, 1, decoding)));
+    }
+  }
+}
+
+// Ten splits of attention, which is more than each block merges for itself and no power of two; as
+// many sequences as the model was made for, each with as long a context.
+TEST_F(CudaTransformerTest, LongContextsHaveTheSameBitsInAnyBatch) {
+  CudaTransformerOptions options = Options(DType::kBF16);
+  options.cache_pages = kTablePages;
+  options.max_context_tokens = 38 * 64;
+  options.max_sequences = 12;
+  Open(Spec(), options);
+  ASSERT_TRUE(created_.ok()) << created_.status();
+  const TokenIds sequence = Sequence(38 * 64, 5);
+  TokenIds pages(38);
+  for (size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<int32_t>((i * 7) % kTablePages);
+  const int64_t vocabulary = model_->vocabulary_size();
+  for (int64_t begin = 0; begin < sequence.size(); begin += 500) {
+    const int64_t count = std::min<int64_t>(500, sequence.size() - begin);
+    Step({{&sequence, pages, begin, count}}, /*only_last=*/true);
+  }
+  const int64_t last = sequence.size() - 1;
+  const std::vector<float> want = Step({{&sequence, pages, last - 2, 3}}, /*only_last=*/true);
+  for (const float logit : want) ASSERT_TRUE(std::isfinite(logit));
+  for (const int64_t sequences : {1, 2, 3, 8, 9, 12}) {
+    const std::vector<float> all =
+        Step(std::vector<Piece>(sequences, Piece{&sequence, pages, last, 1}));
+    for (int64_t s = 0; s < sequences; ++s) {
+      EXPECT_EQ(std::memcmp(&all[s * vocabulary], want.data(), vocabulary * 4), 0)
+          << s << " of " << sequences;
     }
   }
 }
