@@ -69,12 +69,12 @@ bool OnHopper(DType dtype, int64_t head_dim) {
 
 template <typename T, int kHeadDim>
 cudaError_t LaunchHopper(const PagedAttentionParams& params, cudaStream_t stream) {
-  constexpr int kBytes = sizeof(HopperPrefillShared<kHeadDim>);
+  constexpr int kBytes = sizeof(PageRing<kHeadDim>);
   static const cudaError_t allowed = AllowShared(HopperPrefillKernel<T, kHeadDim>, kBytes);
   if (allowed != cudaSuccess) return allowed;
-  const dim3 grid(params.num_tiles, params.num_kv_heads);
+  const auto grid = static_cast<unsigned>(params.num_tiles * params.num_kv_heads);
   HopperPrefillKernel<T, kHeadDim>
-      <<<grid, HopperPrefillShape<kHeadDim>::kThreads, kBytes, stream>>>(params, ScaleLog2(params));
+      <<<grid, HopperPrefillThreads(kHeadDim), kBytes, stream>>>(params, ScaleLog2(params));
   return cudaGetLastError();
 }
 
