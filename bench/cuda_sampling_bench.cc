@@ -1,13 +1,16 @@
 // Times kernels/cuda/sampling.h: one JSON line for each kind of row and number of rows, medians of
 // graph replays. Run it after tests/kernels/cuda:sampling_test, which checks the results.
 //
-//   cuda_sampling_bench [deviation]    of the normally distributed logits; default 3
+//   cuda_sampling_bench [deviation [kind [rows]]]
+//
+// deviation: of the normally distributed logits (default 3); kind, rows: only these.
 
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -146,7 +149,10 @@ class Bench {
 int main(int argc, char** argv) {
   sieve::cuda::Bench bench(argc > 1 ? std::atof(argv[1]) : 3);
   for (const sieve::cuda::Kind& kind : sieve::cuda::Kinds()) {
-    for (const int64_t rows : {1, 8, 32, 128, 256}) bench.Run(kind, rows);
+    if (argc > 2 && std::strcmp(argv[2], kind.name) != 0) continue;
+    for (const int64_t rows : {1, 8, 32, 128, 256}) {
+      if (argc <= 3 || std::atol(argv[3]) == rows) bench.Run(kind, rows);
+    }
   }
   return 0;
 }

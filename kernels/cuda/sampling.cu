@@ -12,8 +12,38 @@ static_assert(kMaxTopLogprobs <= kListed);
 struct SampleScratch {
   TeamScratch team;
   SelectScratch select;
+  LogitRing ring;
+  SamplingRow options;
   uint64_t warp_units[kSampleWarps];
   int32_t token;
+};
+
+// The units of tokens, one by one or four together: of all,
+struct WeighAll {
+  Weigher weigher;
+
+  __device__ uint64_t Units(float logit, int32_t) const { return weigher.Units(logit); }
+  __device__ uint64_t Units4(const float4& v, int32_t) const {
+    return weigher.Units(v.x) + weigher.Units(v.y) + weigher.Units(v.z) + weigher.Units(v.w);
+  }
+};
+
+// and of those from a rank on that weigh `min_p`, which no logit below `least` does.
+struct WeighKept {
+  Weigher weigher;
+  Rank last;
+  float least, min_p;
+
+  __device__ uint64_t Units(float logit, int32_t token) const {
+    if (!last.Keeps(logit, token)) return 0;
+    const float weight = weigher.Weight(logit);
+    return weight < min_p ? 0 : UnitsOf(weight);
+  }
+  __device__ uint64_t Units4(const float4& v, int32_t token) const {
+    if (Largest(v) < least) return 0;
+    return Units(v.x, token) + Units(v.y, token + 1) + Units(v.z, token + 2) +
+           Units(v.w, token + 3);
+  }
 };
 
 struct AddUnits {
@@ -23,15 +53,15 @@ struct AddUnits {
 // One row's draw by the blocks of a cluster.
 class RowSampler {
  public:
-  __device__ RowSampler(const SampleParams& params, int64_t index, const SamplingRow& options,
-                        Team* team, SampleScratch* scratch)
+  __device__ RowSampler(const SampleParams& params, int64_t index, Team* team,
+                        SampleScratch* scratch)
       : params_(params),
         index_(index),
-        options_(options),
+        options_(scratch->options),
         team_(team),
         scratch_(scratch),
         row_(params.logits + index * params.logits_stride, static_cast<int32_t>(params.vocabulary),
-             *team) {}
+             *team, &scratch->ring) {}
 
   __device__ void Run() {
     RowExtremes extremes = Extremes(row_, team_);
@@ -63,28 +93,26 @@ class RowSampler {
 
   // The logarithm of the sum of exp(logit).
   __device__ double LogSum(const RowExtremes& extremes) {
-    const Weigher weigher = {extremes.largest, 1};
+    const WeighAll weigher = {{extremes.largest, 1}};
     uint64_t units = 0;
-    row_.ForEach(true, [&](float logit, int32_t) { units += weigher.Units(logit); });
+    row_.ForEach4(true, [&](const float4& v, int32_t) { units += weigher.Units4(v, 0); });
     return extremes.largest + LogOfUnits(team_->Reduce(units, AddUnits()));
   }
 
   __device__ void WriteTop(const RowExtremes& extremes, double log_sum) {
     const int32_t wanted = options_.num_logprobs;
-    Selector selector(row_, team_, &scratch_->select);
-    const Rank last = selector.Find(extremes.largest, extremes.smallest, Rank(), CountTokens(),
+    const Kept kept = Select().Find(extremes.largest, extremes.smallest, CountTokens(),
                                     Goal{static_cast<uint64_t>(wanted)});
-    const int32_t found =
-        selector.List([=](float logit, int32_t token) { return last.Keeps(logit, token); });
     if (team_->rank() != 0) return;
-    SortList(&scratch_->select, found);
     for (int i = threadIdx.x; i < wanted; i += kSampleThreads) {
-      const Rank rank = i < found ? RankOf(scratch_->select.list[i]) : Rank();
+      const Rank rank = i < kept.few ? RankOf(scratch_->select.list[i]) : Rank();
       const int64_t at = index_ * params_.top_stride + i;
       params_.top_tokens[at] = rank.token;
       params_.top_logprobs[at] = static_cast<float>(rank.logit - log_sum);
     }
   }
+
+  __device__ Selector Select() const { return Selector(row_, team_, &scratch_->select); }
 
   // Each block changes, and restores, the logits of its own part.
   __device__ void Adjust() {
@@ -126,41 +154,70 @@ class RowSampler {
       return row_.Owns(extremes.token) ? extremes.token : kNoToken;
     }
     const Weigher weigher = {extremes.largest, InverseTemperature(options_.temperature)};
-    const Rank last = LastKept(extremes, weigher);
+    const Kept kept = Keep(extremes, weigher);
+    if (kept.few >= 0) return DrawFromList(kept.few, weigher);
     const float min_p = options_.min_p;
-    if (last.logit == -kInfinity && min_p <= 0) {
-      return Draw([=](float logit, int32_t) { return weigher.Units(logit); });
-    }
-    return Draw([=](float logit, int32_t token) {
-      if (!last.Keeps(logit, token)) return uint64_t{0};
-      const float weight = weigher.Weight(logit);
-      return weight < min_p ? 0 : UnitsOf(weight);
-    });
+    if (kept.last.logit == -kInfinity && min_p <= 0) return Draw(WeighAll{weigher});
+    // Of less than this no token has weight enough. The margin is for rounding.
+    const float least = extremes.largest + (logf(min_p) - 0.01f) / weigher.inverse_temperature;
+    return Draw(WeighKept{weigher, kept.last, fmaxf(least, kept.last.logit), min_p});
   }
 
-  // By top-k and top-p.
-  __device__ Rank LastKept(const RowExtremes& extremes, const Weigher& weigher) {
-    Rank last;
+  // By top-k and top-p. In the first block `few` is what is kept, in others it may be more.
+  __device__ Kept Keep(const RowExtremes& extremes, const Weigher& weigher) {
+    constexpr float kSpan = kWeightCut + 1;  // what is worse weighs nothing
     const float top = extremes.largest;
-    // What is worse weighs nothing.
-    constexpr float kSpan = kWeightCut + 1;
-    Rank floor = {fmaxf(extremes.smallest, top - kSpan * options_.temperature), kNoToken};
-    Selector selector(row_, team_, &scratch_->select);
-    if (options_.top_k > 0 && options_.top_k < params_.vocabulary) {
-      floor = last = selector.Find(top, floor.logit, floor, CountTokens(),
-                                   Goal{static_cast<uint64_t>(options_.top_k)});
+    const float bottom = fmaxf(extremes.smallest, top - kSpan / weigher.inverse_temperature);
+    const Goal top_k = {static_cast<uint64_t>(options_.top_k)}, top_p = {0, options_.top_p};
+    Kept kept;
+    if (top_k.count > 0 && top_k.count < params_.vocabulary) {
+      kept = Select().Find(top, bottom, CountTokens(), top_k);
     }
-    if (options_.top_p < 1) {
-      last = selector.Find(top, floor.logit, floor, AddWeights{weigher}, Goal{0, options_.top_p});
+    if (top_p.top_p >= 1) return kept;
+    if (kept.few >= 0) {
+      if (team_->rank() == 0) kept.few = Select().CutList(kept.few, weigher, top_p.top_p);
+      return kept;
     }
-    return last;
+    const AddWeights weights = {weigher};
+    if (kept.last.logit == -kInfinity) return Select().Find(top, bottom, weights, top_p);
+    const CodeBins bins(CodeOf(kept.last.logit, kept.last.token), CodeOf(top, 0));
+    return Select().FindAmong(bins, weights, top_p);
   }
 
-  // Draws a token in proportion to units(logit, token).
+  // Draws from `few` tokens in the first block's list, in order of ids.
+  __device__ int32_t DrawFromList(int32_t few, const Weigher& weigher) {
+    if (team_->rank() == 0) {
+      uint64_t* const list = scratch_->select.list;
+      __syncthreads();
+      for (int i = threadIdx.x; i < few; i += kSampleThreads) {
+        const Rank rank = RankOf(list[i]);
+        list[i] =
+            static_cast<uint64_t>(~rank.token) << 32 | __float_as_uint(weigher.Weight(rank.logit));
+      }
+      SortList(list, few);
+      const float min_p = options_.min_p;
+      const auto units = [=](int i) {
+        const float weight = i < few ? __uint_as_float(static_cast<uint32_t>(list[i])) : 0;
+        return weight < min_p ? 0 : UnitsOf(weight);
+      };
+      const auto target = [=, this](uint64_t total) { return DrawnUnits(Uniform(), total) + 1; };
+      const int32_t at = team_->FirstToReach(units, target, &scratch_->select.reached).at;
+      const int32_t token = ~static_cast<int32_t>(list[at] >> 32);
+      if (threadIdx.x < team_->size()) team_->Of(threadIdx.x, scratch_)->token = token;
+    }
+    team_->Sync();
+    return row_.Owns(scratch_->token) ? scratch_->token : kNoToken;
+  }
+
+  __device__ uint64_t Uniform() const {
+    return UniformBitsAt(options_.seed, options_.sample, options_.position);
+  }
+
+  // Draws a token in proportion to units.Units(logit, token).
   template <typename Units>
   __device__ int32_t Draw(Units units) {
     uint64_t mine = 0;
-    row_.ForEach(true, [&](float logit, int32_t token) { mine += units(logit, token); });
+    row_.ForEach4(true, [&](const float4& v, int32_t token) { mine += units.Units4(v, token); });
 #pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) mine += ShuffleXor(mine, offset);
     if (threadIdx.x % 32 == 0) scratch_->warp_units[threadIdx.x / 32] = mine;
@@ -171,8 +228,7 @@ class RowSampler {
       if (i == team_->rank()) before = total;
       total += blocks[i];
     }
-    const uint64_t drawn =
-        DrawnUnits(UniformBitsAt(options_.seed, options_.sample, options_.position), total);
+    const uint64_t drawn = DrawnUnits(Uniform(), total);
     if (drawn < before || drawn - before >= blocks[team_->rank()]) return kNoToken;
     return FindInBlock(units, drawn - before);
   }
@@ -188,12 +244,12 @@ class RowSampler {
     const int32_t last = min(first + each, end);
     uint64_t sum = 0, total;
 #pragma unroll 4
-    for (int32_t i = first; i < last; ++i) sum += units(row_[i], i);
+    for (int32_t i = first; i < last; ++i) sum += units.Units(row_[i], i);
     const uint64_t before = team_->SumBefore(sum, &total);
     if (before <= rest && rest - before < sum) {
       rest -= before;
       int32_t token = first;
-      for (uint64_t at; rest >= (at = units(row_[token], token)); ++token) rest -= at;
+      for (uint64_t at; rest >= (at = units.Units(row_[token], token)); ++token) rest -= at;
       scratch_->token = token;
     }
     __syncthreads();
@@ -210,10 +266,16 @@ class RowSampler {
 
 __global__ __launch_bounds__(kSampleThreads,
                              2) void SampleKernel(const __grid_constant__ SampleParams params) {
-  __shared__ SampleScratch scratch;
-  Team team(&scratch.team);
-  const int64_t index = blockIdx.x / team.size();
-  RowSampler(params, index, params.rows[index], &team, &scratch).Run();
+  extern __shared__ __align__(16) char memory[];
+  SampleScratch* const scratch = reinterpret_cast<SampleScratch*>(memory);
+  const int64_t index = blockIdx.x / Team::Blocks();
+  constexpr int kWords = sizeof(SamplingRow) / 4;
+  if (threadIdx.x < kWords) {
+    reinterpret_cast<uint32_t*>(&scratch->options)[threadIdx.x] =
+        reinterpret_cast<const uint32_t*>(params.rows + index)[threadIdx.x];
+  }
+  Team team(&scratch->team);
+  RowSampler(params, index, &team, scratch).Run();
   team.Sync();  // a block's memory stays until the others have done with it
 }
 
@@ -231,7 +293,7 @@ cudaError_t TeamBlocks(const SampleParams& params, int* blocks) {
   if (error != cudaSuccess) return error;
   *blocks = 1;
   while (major >= 9 && *blocks < kMaxTeamBlocks &&
-         2 * *blocks * params.num_rows <= kBlocksPerProcessor * processors &&
+         2 * *blocks * params.num_rows <= (*blocks < 4 ? kBlocksPerProcessor : 1) * processors &&
          2 * *blocks * kLeastTokens <= params.vocabulary) {
     *blocks *= 2;
   }
@@ -248,7 +310,13 @@ cudaError_t Sample(const SampleParams& params, cudaStream_t stream) {
   }
   if (params.num_rows == 0) return cudaSuccess;
   int blocks;
-  const cudaError_t error = TeamBlocks(params, &blocks);
+  cudaError_t error = TeamBlocks(params, &blocks);
+  if (error != cudaSuccess) return error;
+  error = cudaFuncSetAttribute(SampleKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               sizeof(SampleScratch));
+  if (error != cudaSuccess) return error;
+  error = cudaFuncSetAttribute(SampleKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute cluster;
   cluster.id = cudaLaunchAttributeClusterDimension;
@@ -256,6 +324,7 @@ cudaError_t Sample(const SampleParams& params, cudaStream_t stream) {
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(params.num_rows * blocks);
   config.blockDim = dim3(kSampleThreads);
+  config.dynamicSmemBytes = sizeof(SampleScratch);
   config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = blocks > 1 ? 1 : 0;

@@ -11,12 +11,27 @@ namespace sieve::cuda {
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 inline constexpr int32_t kNoToken = std::numeric_limits<int32_t>::max();
 
+// Logits on their way from memory, in shared memory: as a step of sampling does little with each,
+// many must be under way.
+struct LogitRing {
+  static constexpr int kStages = 4;
+  static constexpr int kVectors = 2;  // a thread's, of a stage
+  float4 slots[kStages][kVectors][kSampleThreads];
+};
+
+__device__ __forceinline__ void CopyAsync(float4* to, const float* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(from));
+}
+
 // A row of logits and this block's part of it: the tokens are divided among the team's warps, in
 // order of their ids.
 class LogitRow {
  public:
-  __device__ LogitRow(float* logits, int32_t vocabulary, const Team& team)
+  __device__ LogitRow(float* logits, int32_t vocabulary, const Team& team, LogitRing* ring)
       : logits_(logits),
+        ring_(ring),
         vocabulary_(vocabulary),
         vectors_(vocabulary % 4 == 0 && reinterpret_cast<uintptr_t>(logits) % 16 == 0) {
     constexpr int kMultiple = 128;  // float4 times a warp
@@ -37,41 +52,63 @@ class LogitRow {
   __device__ float operator[](int32_t token) const { return __ldcg(logits_ + token); }
   __device__ void Set(int32_t token, float logit) const { logits_[token] = logit; }
 
-  // visit(logit, token) for this block's part. A thread's tokens come in order of their ids, or
-  // `backwards`, roughly: every other pass, for its beginning is what the cache still holds.
-  template <typename F>
-  __device__ void ForEach(bool backwards, F visit) const {
+  // visit(four logits, id of the first) for this block's part: aligned fours of consecutive tokens,
+  // filled up at the row's end with -infinity or, `repeat`, with the first of the four. A thread's
+  // tokens come in order of their ids, or `backwards`, roughly: every other pass, for its beginning
+  // is what the cache still holds.
+  template <bool repeat = false, typename F>
+  __device__ void ForEach4(bool backwards, F visit) const {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int32_t begin = Begin(warp), end = Begin(warp + 1);
-    if (!vectors_) {
-#pragma unroll 1
-      for (int32_t i = begin + lane; i < end; i += 32) visit((*this)[i], i);
-      return;
-    }
-    constexpr int kVectors = 2, kTokens = kVectors * 128;  // of a warp at a time
-    const int32_t groups = (end - begin + kTokens - 1) / kTokens;
-    for (int32_t group = 0; group < groups; ++group) {
-      const int32_t first = begin + (backwards ? groups - 1 - group : group) * kTokens + 4 * lane;
-      float4 v[kVectors];
+    const int32_t begin = Begin(warp) + 4 * lane, end = Begin(warp + 1);
+    if (!vectors_) return VisitSlowly<repeat>(begin, end, visit);
+    constexpr int kStages = LogitRing::kStages, kVectors = LogitRing::kVectors;
+    constexpr int kTokens = kVectors * 128;  // of a warp at a time
+    const int32_t groups = (end - Begin(warp) + kTokens - 1) / kTokens;
+    const auto first = [&](int32_t group) {
+      return begin + (backwards ? groups - 1 - group : group) * kTokens;
+    };
+    const auto fetch = [&](int32_t group) {
 #pragma unroll
       for (int i = 0; i < kVectors; ++i) {
-        const int32_t at = first + 128 * i;
-        if (at < end) v[i] = __ldcg(reinterpret_cast<const float4*>(logits_ + at));
+        const int32_t at = first(group) + 128 * i;
+        if (group < groups && at < end) {
+          CopyAsync(&ring_->slots[group % kStages][i][threadIdx.x], logits_ + at);
+        }
       }
+      asm volatile("cp.async.commit_group;");
+    };
+    for (int32_t group = 0; group < kStages - 1; ++group) fetch(group);
+#pragma unroll 1
+    for (int32_t group = 0; group < groups; ++group) {
+      fetch(group + kStages - 1);
+      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+      float4 v[kVectors];  // a thread reads what it copied itself
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) v[i] = ring_->slots[group % kStages][i][threadIdx.x];
 #pragma unroll
       for (int i = 0; i < kVectors; ++i) {
-        const int32_t at = first + 128 * i;
-        if (at >= end) break;
-        visit(v[i].x, at);
-        visit(v[i].y, at + 1);
-        visit(v[i].z, at + 2);
-        visit(v[i].w, at + 3);
+        if (first(group) + 128 * i < end) visit(v[i], first(group) + 128 * i);
       }
     }
   }
 
  private:
+  template <bool repeat, typename F>
+  __device__ void VisitSlowly(int32_t begin, int32_t end, F visit) const {
+#pragma unroll 1
+    for (int32_t i = begin; i < end; i += 128) {
+      float4 v;
+      v.x = (*this)[i];
+      const float fill = repeat ? v.x : -kInfinity;
+      v.y = i + 1 < end ? (*this)[i + 1] : fill;
+      v.z = i + 2 < end ? (*this)[i + 2] : fill;
+      v.w = i + 3 < end ? (*this)[i + 3] : fill;
+      visit(v, i);
+    }
+  }
+
   float* logits_;
+  LogitRing* ring_;
   int32_t vocabulary_;
   bool vectors_;  // whether it is made of aligned float4s
   int32_t warp_tokens_;
@@ -102,6 +139,10 @@ __device__ __forceinline__ Rank RankOf(uint64_t code) {
           static_cast<int32_t>(~static_cast<uint32_t>(code))};
 }
 
+__device__ __forceinline__ float Largest(const float4& v) {
+  return fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w));
+}
+
 struct RowExtremes {
   float largest = -kInfinity;
   int32_t token = kNoToken;  // the first of the largest; none when all are -infinity
@@ -109,15 +150,19 @@ struct RowExtremes {
   float not_finite = 0;  // NaN when there is an infinity or a NaN
 };
 
-__device__ __noinline__ RowExtremes Extremes(LogitRow row, Team* team) {
+__device__ __noinline__ inline RowExtremes Extremes(LogitRow row, Team* team) {
   RowExtremes mine;
-  row.ForEach(false, [&](float logit, int32_t token) {
-    if (logit > mine.largest) {
-      mine.largest = logit;
-      mine.token = token;
+  row.ForEach4<true>(false, [&](const float4& v, int32_t token) {
+    const float largest = Largest(v);
+    if (largest > mine.largest) {
+      mine.largest = largest;
+      mine.token = token + (v.x == largest ? 0 : v.y == largest ? 1 : v.z == largest ? 2 : 3);
     }
-    mine.smallest = fminf(mine.smallest, logit);
-    mine.not_finite = __fmaf_rn(logit, 0.0f, mine.not_finite);
+    mine.smallest = fminf(mine.smallest, fminf(fminf(v.x, v.y), fminf(v.z, v.w)));
+    mine.not_finite = __fmaf_rn(v.x, 0.0f, mine.not_finite);
+    mine.not_finite = __fmaf_rn(v.y, 0.0f, mine.not_finite);
+    mine.not_finite = __fmaf_rn(v.z, 0.0f, mine.not_finite);
+    mine.not_finite = __fmaf_rn(v.w, 0.0f, mine.not_finite);
   });
   return team->Reduce(mine, [](const RowExtremes& a, const RowExtremes& b) {
     const bool first = a.largest > b.largest || (a.largest == b.largest && a.token < b.token);

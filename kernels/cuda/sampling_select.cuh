@@ -13,17 +13,7 @@
 namespace sieve::cuda {
 
 inline constexpr int kBins = 2048;
-inline constexpr int kListed = 2 * kSampleThreads;
-
-// In shared memory.
-struct SelectScratch {
-  uint32_t low[kBins], high[kBins];  // halves of each bin's amount
-  uint64_t list[kListed];            // the first block's is used
-  int32_t listed;
-  int32_t bin;
-  uint64_t before;  // the amount in better bins
-  uint64_t code;
-};
+inline constexpr int kListed = 1024;
 
 // Logits to weights.
 struct Weigher {
@@ -34,35 +24,56 @@ struct Weigher {
   __device__ uint64_t Units(float logit) const { return UnitsOf(Weight(logit)); }
 };
 
-// What is added up along the ranks.
+// What is added up along the ranks. CountAbove: about how many tokens better than `logit` make up
+// an amount, rather too many.
 struct CountTokens {
   __device__ uint32_t operator()(float) const { return 1; }
+  __device__ uint64_t CountAbove(float, uint64_t amount) const { return amount; }
 };
 struct AddWeights {
   Weigher weigher;
   __device__ uint64_t operator()(float logit) const { return weigher.Units(logit); }
+  __device__ uint64_t CountAbove(float logit, uint64_t amount) const {
+    return amount / (weigher.Units(logit) + 1) / 2;
+  }
 };
 
-// Bins of equal width from the largest logit down to a floor. What is worse is in none (-1).
+// How much is kept: a number of tokens, or a part of their weight.
+struct Goal {
+  uint64_t count = 0;
+  float top_p = 1;
+
+  __device__ uint64_t operator()(uint64_t total) const {
+    return count > 0 ? count : TopPUnits(top_p, total);
+  }
+};
+
+// What is kept: all tokens from the best to `last`. Where they are few, the first block's list
+// holds the rank codes of just these, the best first, and `few` is their number; otherwise -1.
+struct Kept {
+  Rank last;
+  int32_t few = -1;
+};
+
+// Bins of equal width from the largest logit down to `bottom`. What is worse is in none: it gets
+// other numbers. They are not negative, and the worse the logit the larger.
 struct LinearBins {
-  Rank floor;
   float top, per_logit;
 
-  __device__ LinearBins(float top, float bottom, Rank floor) : floor(floor), top(top) {
+  __device__ LinearBins(float top, float bottom) : top(top) {
     constexpr float kLargest = std::numeric_limits<float>::max();
     per_logit = fminf((kBins - 1) / fminf(top - bottom, kLargest), kLargest);
   }
-  __device__ int operator()(float logit, int32_t token) const {
-    if (!floor.Keeps(logit, token)) return -1;
+  __device__ int operator()(float logit, int32_t) const {
     constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    const int bin =
-        __float_as_int(__fmaf_rn(top - logit, per_logit, kRound)) - __float_as_int(kRound);
-    return min(bin, kBins - 1);
+    return __float_as_int(__fmaf_rn(top - logit, per_logit, kRound)) - __float_as_int(kRound);
   }
+  // No logit of a bin is less.
+  __device__ float Least(int bin) const { return top - (bin + 1) / per_logit; }
 };
 
 // Bins of equal width in rank codes, from `best` to `worst`: they tell any two tokens apart in the
-// end.
+// end. What is better is in bin -1.
 struct CodeBins {
   uint64_t worst, best;
   int shift = 0;
@@ -72,19 +83,28 @@ struct CodeBins {
   }
   __device__ int operator()(float logit, int32_t token) const {
     const uint64_t code = CodeOf(logit, token);
-    return code < worst || code > best ? -1 : static_cast<int>((best - code) >> shift);
+    return code > best ? -1 : code < worst ? kBins : static_cast<int>((best - code) >> shift);
   }
+  __device__ float Least(int) const { return RankOf(worst).logit; }
 };
 
-// Sorts rank codes, the best first. All threads of one block.
-__device__ __noinline__ void SortList(SelectScratch* scratch, int count) {
+// In shared memory.
+struct SelectScratch {
+  uint32_t low[kBins], high[kBins];  // halves of each bin's amount
+  uint64_t list[2 * kListed];        // the first block's is used: two lists, or one
+  int32_t listed[2];
+  Reached reached;
+  Kept kept;
+};
+
+// Sorts codes, the largest first; there is room for a power of two. All threads of one block.
+__device__ __noinline__ inline void SortList(uint64_t* list, int count) {
   int size = 2;
   while (size < count) size *= 2;
-  uint64_t* const list = scratch->list;
   for (int i = count + threadIdx.x; i < size; i += kSampleThreads) list[i] = 0;
+  __syncthreads();
   for (int run = 2; run <= size; run *= 2) {
     for (int distance = run / 2; distance > 0; distance /= 2) {
-      __syncthreads();
       for (int i = threadIdx.x; i < size / 2; i += kSampleThreads) {
         const int a = 2 * i - (i & (distance - 1)), b = a + distance;
         const uint64_t x = list[a], y = list[b];
@@ -93,20 +113,16 @@ __device__ __noinline__ void SortList(SelectScratch* scratch, int count) {
           list[b] = x;
         }
       }
+      // At distances up to 32 a warp's pairs are its own 64 codes (or twice 64).
+      if (distance > 32 || (distance == 1 && run >= 64)) {
+        __syncthreads();
+      } else {
+        __syncwarp();
+      }
     }
   }
   __syncthreads();
 }
-
-// How much is kept: a number of tokens, or a part of all tokens' weight.
-struct Goal {
-  uint64_t count = 0;
-  float top_p = 1;
-
-  __device__ uint64_t Of(uint64_t total) const {
-    return count > 0 ? count : TopPUnits(top_p, total);
-  }
-};
 
 // Its larger functions are not inlined: the compiler would do so at every call, and take minutes.
 class Selector {
@@ -114,36 +130,50 @@ class Selector {
   __device__ Selector(const LogitRow& row, Team* team, SelectScratch* scratch)
       : row_(row), team_(team), scratch_(scratch) {}
 
-  // The first rank at which amount(logit), added up from the best token on, reaches the goal;
-  // `floor` when it never does. Counts tokens that `floor` keeps, whose logits are from `bottom` to
-  // `top`.
+  // Keeps tokens until amount(logit), added up from the best on, reaches the goal, or all when it
+  // never does. Looks at tokens with logits from about `bottom` to `top`, the largest. Up to
+  // kListed tokens are always few.
   template <typename Amount>
-  __device__ __noinline__ Rank Find(float top, float bottom, Rank floor, Amount amount, Goal goal) {
-    const LinearBins bins(top, bottom, floor);
+  __device__ __noinline__ Kept Find(float top, float bottom, Amount amount, Goal goal) {
+    const LinearBins bins(top, bottom);
     FillBins(bins, amount);
-    uint64_t wanted;
-    if (!FindBin(goal, &wanted)) return floor;
-    int32_t listed = ListBin(bins, scratch_->bin);
-    if (listed > kListed) listed = ListFew(BoundsOf(bins, scratch_->bin), amount, &wanted);
-    return FindInList(listed, amount, wanted);
+    const Reached reached = ReachInBins(goal);
+    Kept kept;
+    if (reached.at >= 0) {
+      const float edge = top - reached.at / bins.per_logit;
+      const bool few = amount.CountAbove(edge, reached.before) <= kListed;
+      ListBin(bins, reached.at, few);
+      const int32_t listed = Listed(0), better = few ? Listed(1) : kListed + 1;
+      kept = listed <= kListed ? FindInList(listed, better, amount, reached.rest)
+                               : FindAmong(BoundsOf(bins, reached.at), amount, {reached.rest});
+    }
+    if (kept.few < 0 && goal.count > 0 && goal.count <= kListed) {
+      kept.few = ListKept(kept.last, bottom);
+    }
+    return kept;
   }
 
-  // Lists the rank codes of tokens for which keep(logit, token) in the first block, in any order;
-  // returns their number, of which no more than kListed are there.
-  template <typename F>
-  __device__ int32_t List(F keep) {
-    if (threadIdx.x == 0) scratch_->listed = 0;
-    team_->Sync();
-    const LogitRow row = row_;
-    int32_t* const listed = team_->Of(0, &scratch_->listed);
-    uint64_t* const list = team_->Of(0, scratch_->list);
-    row.ForEach(false, [&](float logit, int32_t token) {
-      if (!keep(logit, token)) return;
-      const int32_t at = atomicAdd(listed, 1);
-      if (at < kListed) list[at] = CodeOf(logit, token);
-    });
-    team_->Sync();
-    return *listed;
+  // Find among the tokens of some bins; these are not listed. REQUIRES: the goal is reached.
+  template <typename Amount>
+  __device__ __noinline__ Kept FindAmong(CodeBins bins, Amount amount, Goal goal) {
+    while (true) {
+      FillBins(bins, amount);
+      const Reached reached = ReachInBins(goal);
+      ListBin(bins, reached.at, false);
+      const int32_t listed = Listed(0);
+      if (listed <= kListed) return FindInList(listed, kListed + 1, amount, reached.rest);
+      bins = BoundsOf(bins, reached.at);
+      goal = {reached.rest};
+    }
+  }
+
+  // Of the first block's list, which holds `few` rank codes, the best first: how many top-p keeps.
+  __device__ int32_t CutList(int32_t few, Weigher weigher, float top_p) {
+    const uint64_t* const list = scratch_->list;
+    const auto units = [=](int i) {
+      return i < few ? weigher.Units(RankOf(list[i]).logit) : uint64_t{0};
+    };
+    return team_->FirstToReach(units, Goal{0, top_p}, &scratch_->reached).at + 1;
   }
 
  private:
@@ -156,9 +186,15 @@ class Selector {
     }
     __syncthreads();
     const LogitRow row = row_;
-    row.ForEach(true, [=](float logit, int32_t token) {
-      const int bin = bins(logit, token);
-      if (bin >= 0) Add(scratch, bin, amount(logit));
+    row.ForEach4(true, [=](const float4& v, int32_t token) {
+      const auto add = [=](float logit, int32_t token) {
+        const unsigned bin = bins(logit, token);
+        if (bin < kBins) Add(scratch, bin, amount(logit));
+      };
+      add(v.x, token);
+      add(v.y, token + 1);
+      add(v.z, token + 2);
+      add(v.w, token + 3);
     });
     team_->Sync();
     if (team_->size() > 1) MergeBins();
@@ -177,12 +213,14 @@ class Selector {
   }
 
   // Each block adds up a part of all blocks' bins and hands it to all.
-  __device__ void MergeBins() {
+  __device__ __noinline__ void MergeBins() {
     const int part = kBins / team_->size();
     for (int i = threadIdx.x; i < part; i += kSampleThreads) {
       const int bin = team_->rank() * part + i;
       uint64_t sum = 0;
-      for (int block = 0; block < team_->size(); ++block) {
+#pragma unroll
+      for (int block = 0; block < kMaxTeamBlocks; ++block) {
+        if (block >= team_->size()) continue;
         const SelectScratch* const other = team_->Of(block, scratch_);
         sum += static_cast<uint64_t>(other->high[bin]) << 32 | other->low[bin];
       }
@@ -195,91 +233,116 @@ class Selector {
     team_->Sync();
   }
 
-  // Finds the bin in which the running amount reaches the target; *wanted is what of the target is
-  // left for that bin. False when all bins together do not reach it.
-  __device__ bool FindBin(Goal goal, uint64_t* wanted) {
-    constexpr int kEach = kBins / kSampleThreads;
-    uint64_t amounts[kEach], sum = 0;
+  __device__ __noinline__ Reached ReachInBins(Goal goal) {
+    const SelectScratch* const scratch = scratch_;
+    const auto amount = [=](int i) {
+      return static_cast<uint64_t>(scratch->high[i]) << 32 | scratch->low[i];
+    };
+    return team_->FirstToReach(amount, goal, &scratch_->reached);
+  }
+
+  // The first block lists rank codes in any order: in list `side(logit, token)`, 0 or 1, those for
+  // which it is not negative, which no logit below `least` is. No more than kListed of each are
+  // there.
+  template <typename F>
+  __device__ void List(float least, F side) {
+    if (threadIdx.x < 2) scratch_->listed[threadIdx.x] = 0;
+    team_->Sync();
+    const LogitRow row = row_;
+    SelectScratch* const first = team_->Of(0, scratch_);
+    row.ForEach4(false, [=](const float4& v, int32_t token) {
+      if (Largest(v) < least) return;
+      const float logits[] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      const int bin = kEach * threadIdx.x + i;
-      amounts[i] = static_cast<uint64_t>(scratch_->high[bin]) << 32 | scratch_->low[bin];
-      sum += amounts[i];
-    }
-    uint64_t total;
-    uint64_t before = team_->SumBefore(sum, &total);
-    const uint64_t target = goal.Of(total);
-    if (total < target) return false;
-    if (before < target && before + sum >= target) {
-      int i = 0;
-#pragma unroll
-      for (; i < kEach - 1; ++i) {
-        if (before + amounts[i] >= target) break;
-        before += amounts[i];
+      for (int i = 0; i < 4; ++i) {
+        const int to = side(logits[i], token + i);
+        if (to < 0) continue;
+        const int32_t at = atomicAdd(&first->listed[to], 1);
+        if (at < kListed) first->list[to * kListed + at] = CodeOf(logits[i], token + i);
       }
-      scratch_->bin = kEach * threadIdx.x + i;
-      scratch_->before = before;
-    }
-    __syncthreads();
-    *wanted = target - scratch_->before;
-    return true;
+    });
+    team_->Sync();
   }
 
+  // How many tokens belong in a list.
+  __device__ int32_t Listed(int side) const { return team_->Of(0, scratch_)->listed[side]; }
+
+  // The tokens of a bin and, maybe, those of better ones.
   template <typename Bins>
-  __device__ int32_t ListBin(const Bins& bins, int bin) {
-    return List([=](float logit, int32_t token) { return bins(logit, token) == bin; });
+  __device__ __noinline__ void ListBin(const Bins& bins, int bin, bool better) {
+    List(bins.Least(bin), [=](float logit, int32_t token) {
+      const int at = bins(logit, token);
+      return at == bin ? 0 : at < bin && better ? 1 : -1;
+    });
   }
 
-  // Lists the tokens among which the goal is, when one bin of the first has too many.
-  template <typename Amount>
-  __device__ __noinline__ int32_t ListFew(CodeBins bins, Amount amount, uint64_t* wanted) {
-    while (true) {
-      FillBins(bins, amount);
-      FindBin({*wanted}, wanted);
-      const int32_t listed = ListBin(bins, scratch_->bin);
-      if (listed <= kListed) return listed;
-      bins = BoundsOf(bins, scratch_->bin);
-    }
+  // REQUIRES: no more than kListed are kept, of logits from `bottom` on.
+  __device__ __noinline__ int32_t ListKept(Rank last, float bottom) {
+    List(fmaxf(bottom, last.logit), [=](float logit, int32_t token) {
+      return logit >= bottom && last.Keeps(logit, token) ? 0 : -1;
+    });
+    const int32_t listed = Listed(0);
+    if (team_->rank() == 0) SortList(scratch_->list, listed);
+    return listed;
   }
 
   // Bins for the tokens of one bin.
   template <typename Bins>
-  __device__ CodeBins BoundsOf(const Bins& bins, int bin) {
+  __device__ __noinline__ CodeBins BoundsOf(const Bins& bins, int bin) {
     uint64_t worst = ~uint64_t{0}, best = 0;
     const LogitRow row = row_;
-    row.ForEach(true, [&](float logit, int32_t token) {
-      if (bins(logit, token) != bin) return;
-      const uint64_t code = CodeOf(logit, token);
-      worst = min(worst, code);
-      best = max(best, code);
+    row.ForEach4(true, [&](const float4& v, int32_t token) {
+      const auto take = [&](float logit, int32_t token) {
+        if (bins(logit, token) != bin) return;
+        const uint64_t code = CodeOf(logit, token);
+        worst = min(worst, code);
+        best = max(best, code);
+      };
+      take(v.x, token);
+      take(v.y, token + 1);
+      take(v.z, token + 2);
+      take(v.w, token + 3);
     });
     worst = team_->Reduce(worst, [](uint64_t a, uint64_t b) { return min(a, b); });
     best = team_->Reduce(best, [](uint64_t a, uint64_t b) { return max(a, b); });
     return CodeBins(worst, best);
   }
 
+  // Finds the last token in the first list, where `rest` is reached; the second has `better` ones.
   template <typename Amount>
-  __device__ Rank FindInList(int32_t listed, Amount amount, uint64_t wanted) {
+  __device__ Kept FindInList(int32_t listed, int32_t better, Amount amount, uint64_t rest) {
     if (team_->rank() == 0) {
-      SortList(scratch_, listed);
-      uint64_t amounts[2] = {};
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int at = 2 * threadIdx.x + i;
-        if (at < listed) amounts[i] = amount(RankOf(scratch_->list[at]).logit);
-      }
-      uint64_t total;
-      const uint64_t before = team_->SumBefore(amounts[0] + amounts[1], &total);
-      if (before < wanted && before + amounts[0] + amounts[1] >= wanted) {
-        const uint64_t code =
-            scratch_->list[2 * threadIdx.x + (before + amounts[0] >= wanted ? 0 : 1)];
-        for (int block = 0; block < team_->size(); ++block) {
-          team_->Of(block, scratch_)->code = code;
-        }
-      }
+      uint64_t* const list = scratch_->list;
+      SortList(list, listed);
+      const auto amount_at = [=](int i) {
+        return i < listed ? uint64_t{amount(RankOf(list[i]).logit)} : uint64_t{0};
+      };
+      const auto target = [=](uint64_t) { return rest; };
+      const int32_t at = team_->FirstToReach(amount_at, target, &scratch_->reached).at;
+      const Kept kept = {RankOf(list[at]), better <= kListed ? at + 1 + better : -1};
+      if (threadIdx.x < team_->size()) team_->Of(threadIdx.x, scratch_)->kept = kept;
+      if (kept.few >= 0) JoinLists(at + 1, better);
     }
     team_->Sync();
-    return RankOf(scratch_->code);
+    return scratch_->kept;
+  }
+
+  // Makes one list, sorted, of the beginnings of the two.
+  __device__ __noinline__ void JoinLists(int32_t listed, int32_t better) {
+    constexpr int kEach = kListed / kSampleThreads;
+    uint64_t codes[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      codes[i] = scratch_->list[kListed + i * kSampleThreads + threadIdx.x];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int32_t at = i * kSampleThreads + threadIdx.x;
+      if (at < better) scratch_->list[listed + at] = codes[i];
+    }
+    __syncthreads();
+    SortList(scratch_->list, listed + better);
   }
 
   const LogitRow row_;

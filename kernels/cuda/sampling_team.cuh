@@ -22,6 +22,13 @@ struct TeamScratch {
   uint64_t sums[2][kSampleWarps];
 };
 
+// Where a running sum reached its target.
+struct Reached {
+  int32_t at = -1;      // which summand; none: it did not
+  uint64_t before = 0;  // the sum of those before
+  uint64_t rest = 0;    // what of the target was left
+};
+
 template <typename T>
 __device__ __forceinline__ T ShuffleXor(const T& value, int offset) {
   auto words = std::bit_cast<std::array<uint32_t, sizeof(T) / 4>>(value);
@@ -30,15 +37,24 @@ __device__ __forceinline__ T ShuffleXor(const T& value, int offset) {
   return std::bit_cast<T>(words);
 }
 
-// All threads of all blocks call its functions alike; SumBefore, all threads of one block.
+// All threads of all blocks call its functions alike; SumBefore and FirstToReach, all threads of
+// one block.
 class Team {
  public:
-  __device__ explicit Team(TeamScratch* scratch) : scratch_(scratch) {
+  __device__ explicit Team(TeamScratch* scratch) : scratch_(scratch), size_(Blocks()) {
 #if __CUDA_ARCH__ >= 900
     asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank_));
-    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size_));
 #endif
     Sync();  // each block's memory is there from when it has started
+  }
+
+  // size() of any.
+  __device__ static int Blocks() {
+    int blocks = 1;
+#if __CUDA_ARCH__ >= 900
+    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+#endif
+    return blocks;
   }
 
   __device__ int rank() const { return rank_; }
@@ -122,9 +138,34 @@ class Team {
     return before + sum - value;
   }
 
+  // Adds up amount(i) for i = 0 .. 4 kSampleThreads - 1 until target(sum of all) is reached.
+  // `result` is in shared memory.
+  template <typename Amount, typename Target>
+  __device__ Reached FirstToReach(Amount amount, Target target, Reached* result) {
+    constexpr int kEach = 4;
+    uint64_t amounts[kEach], sum = 0, total;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) sum += amounts[i] = amount(kEach * threadIdx.x + i);
+    uint64_t before = SumBefore(sum, &total);
+    const uint64_t goal = target(total);
+    if (total < goal) return {};
+    if (before < goal && goal - before <= sum) {
+      int i = 0;
+#pragma unroll
+      for (; i < kEach - 1; ++i) {
+        if (goal - before <= amounts[i]) break;
+        before += amounts[i];
+      }
+      *result = {static_cast<int32_t>(kEach * threadIdx.x) + i, before, goal - before};
+    }
+    __syncthreads();
+    return *result;
+  }
+
  private:
   TeamScratch* scratch_;
-  int rank_ = 0, size_ = 1;
+  const int size_;
+  int rank_ = 0;
   int turn_ = 0, sum_turn_ = 0;
 };
 

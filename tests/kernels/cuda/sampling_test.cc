@@ -141,8 +141,9 @@ class Batch {
 
   void AddAdjustments(const Draw& draw) {
     std::map<int32_t, TokenAdjustment> changes;
+    const TokenHistory history = HistoryOf(draw);
     if (HasPenalties(draw.params)) {
-      for (const auto& [token, count] : HistoryOf(draw).counts()) changes[token].count = count;
+      for (const auto& [token, count] : history.counts()) changes[token].count = count;
     }
     for (const auto& [token, bias] : draw.params.logit_bias) changes[token].bias = bias;
     for (const int32_t token : draw.banned) changes[token].bias = -kInfinity;
@@ -155,7 +156,9 @@ class Batch {
   void ExpectLogprobs(size_t i, int32_t token) const {
     const Draw& draw = draws_[i];
     const PositionLogprobs want = LogprobsOf(draw.logits, token, draw.num_logprobs);
-    const auto near = [](float a, float b) { return std::abs(a - b) <= 1e-5f * (1 + std::abs(b)); };
+    const auto near = [](float a, float b) {
+      return a == b || std::abs(a - b) <= 1e-5f * (1 + std::abs(b));  // may be -infinity
+    };
     EXPECT_TRUE(near(logprobs_.Read()[i], want.chosen.logprob))
         << i << ": " << logprobs_.Read()[i] << " " << want.chosen.logprob;
     const std::vector<int32_t> top_tokens = top_tokens_.Read();
