@@ -192,19 +192,12 @@ cudaError_t LaunchThin(const MatMulParams& p, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-// Whether ThinMatMul can do it (on Hopper and later; whole steps; one or two chains) and is faster
-// than a plain tile: with one chain only for the fewest tokens, since copying more of them costs
-// more than it hides; two chains side by side always win.
+// Whether ThinMatMul can do it (whole steps; one or two chains) and is faster than a plain tile:
+// with one chain only for the fewest tokens, since copying more of them costs more than it hides;
+// two chains side by side always win.
 inline bool ThinMatMulTakes(const MatMulParams& p) {
-  static const bool is_hopper = [] {
-    int device = 0, major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           major >= 9;
-  }();
   const int64_t most_tokens = p.inputs > kChainLength ? 32 : 4;
-  return is_hopper && p.num_tokens <= most_tokens && p.inputs <= 2 * kChainLength &&
+  return p.num_tokens <= most_tokens && p.inputs <= 2 * kChainLength &&
          p.inputs % 64 == 0;
 }
 
