@@ -1,10 +1,12 @@
 // Products on Hopper: one warp streams weights and activations through a ring of stages in shared
-// memory, warpgroups multiply. A block stays for many tiles, and while a tile's sums are stored the
-// next one's operands come in.
+// memory, warpgroups multiply. A block stays for many tiles, and one tile's sums are stored under
+// the products of the next.
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/hopper_matmul.h"
+#include "kernels/cuda/hopper_plan.h"
 #include "kernels/cuda/hopper_store.cuh"
 #include "kernels/cuda/hopper_tile.cuh"
 #include "kernels/cuda/mma.cuh"
@@ -16,128 +18,127 @@ namespace {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// A box of activations, for all blocks of the cluster, to the same place in each.
-template <int kCluster>
-__device__ __forceinline__ void CopyActivations(void* to, const CUtensorMap& x, int column, int row,
-                                                const StageBarrier& barrier) {
-  const uint32_t shared = SharedAddress(to);
-  if constexpr (kCluster == 1) {
-    asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-        "[%0], [%1, {%2, %3}], [%4];" ::"r"(shared),
-        "l"(&x), "r"(column), "r"(row), "r"(barrier.Address())
-        : "memory");
-  } else {
-    asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-        ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared),
-        "l"(&x), "r"(column), "r"(row), "r"(barrier.Address()),
-        "h"(static_cast<uint16_t>((1 << kCluster) - 1))
-        : "memory");
-  }
+__device__ __forceinline__ void CopyWeights(void* to, const CUtensorMap& weights, int step,
+                                            int output, const StageBarrier& barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(SharedAddress(to)),
+      "l"(&weights), "r"(0), "r"(4 * step), "r"(output / kWeightTileRows), "r"(barrier.Address())
+      : "memory");
 }
 
-// The copying warp's: one thread of it.
-template <typename Tile>
-__device__ __forceinline__ void Produce(const HopperArgs& args, typename Tile::Shared* shared,
-                                        int rank, int steps) {
-  constexpr int kTileBytes = kWeightTileElements * 2, kShare = Tile::kTokens / Tile::kCluster;
-  const int64_t row_bytes = WeightTilesAcross(args.p.inputs) * kTileBytes;
-  const int rows = static_cast<int>((args.p.outputs + kWeightTileRows - 1) / kWeightTileRows);
+__device__ __forceinline__ void CopyActivations(void* to, const CUtensorMap& x, int step, int token,
+                                                const StageBarrier& barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3}], [%4];" ::"r"(SharedAddress(to)),
+      "l"(&x), "r"(step * kWeightTileDepth), "r"(token), "r"(barrier.Address())
+      : "memory");
+}
+
+// A copying warp's: one thread of it fills each stage's weights, or activations.
+template <typename Tile, bool kWeights>
+__device__ __forceinline__ void Produce(const HopperArgs& args, typename Tile::Shared* shared) {
   RingPosition<Tile::kStages> at;
-  for (int index = blockIdx.x / Tile::kCluster; index < args.token_tiles * args.output_tiles;
-       index += gridDim.x / Tile::kCluster) {
-    const HopperWork work = WorkAt<Tile>(args, index);
-    const int row =
-        static_cast<int>(work.output / kWeightTileRows) + rank * Tile::kOutputs / kWeightTileRows;
-    // What is missing of the last tile stays as it is: those sums are not stored.
-    const int copied = max(0, min(Tile::kOutputs / kWeightTileRows, rows - row));
-    const char* weights = static_cast<const char*>(args.p.weights) + row * row_bytes;
-    const int token = static_cast<int>(work.token) + rank * kShare;
-    for (int step = 0; step < steps; ++step) {
+  ForTurns(args, [&](int, int tile, int first_step, int steps, bool) {
+    const TilePlace place = PlaceOf<Tile>(args, tile);
+    const int output = static_cast<int>(place.output), token = static_cast<int>(place.token);
+#pragma unroll 1
+    for (int step = first_step; step < first_step + steps; ++step) {
       auto& stage = shared->stages[at.slot];
       StageBarrier& full = shared->full[at.slot];
       shared->empty[at.slot].Wait(at.parity ^ 1);
-      full.ArriveExpecting(copied * kTileBytes + static_cast<int>(sizeof(stage.x)));
-      for (int i = 0; i < copied; ++i) {
-        CopyBulk(stage.weights + i * kTileBytes, weights + i * row_bytes, kTileBytes, &full);
+      if constexpr (kWeights) {
+        full.ArriveExpecting(sizeof(stage.weights));
+        CopyWeights(stage.weights, args.weights, step, output, full);
+      } else {
+        full.ArriveExpecting(sizeof(stage.x));
+        CopyActivations(stage.x, args.x, step, token, full);
       }
-      CopyActivations<Tile::kCluster>(stage.x + rank * kShare * Tile::kDepth * 2, args.x,
-                                      step * Tile::kDepth, token, full);
-      weights += kTileBytes;
       at.Advance();
     }
-  }
+  });
 }
 
-// Each warp tells all blocks that fill this slot that it has read it.
-template <typename Tile>
+// A warp has read a stage.
 __device__ __forceinline__ void Release(StageBarrier* empty) {
-  const int lane = threadIdx.x % 32;
   __syncwarp();
-  if constexpr (Tile::kCluster == 1) {
-    if (lane == 0) empty->Arrive();
-  } else {
-    if (lane < Tile::kCluster) empty->ArriveAt(lane);
-  }
+  if (threadIdx.x % 32 == 0) empty->Arrive();
 }
 
-// One chain of `steps` stages. Products of one stage run while the next one is waited for.
+// The products of one chain of `steps` stages are begun; those of the last stage may still run.
+// Returns that stage's barrier.
 template <typename Tile, typename T>
-__device__ __forceinline__ void MultiplyChain(typename Tile::Shared* shared, int warpgroup,
-                                              int steps, RingPosition<Tile::kStages>* at,
-                                              float (&sums)[Tile::kTokens / 2]) {
+__device__ __forceinline__ StageBarrier* BeginChain(typename Tile::Shared* shared, int steps,
+                                                    RingPosition<Tile::kStages>* at,
+                                                    typename Tile::Sums& sums) {
 #pragma unroll
-  for (int i = 0; i < Tile::kTokens / 2; ++i) sums[i] = 0;
-  KeepInPlace(sums);
+  for (int band = 0; band < Tile::kBands; ++band) {
+#pragma unroll
+    for (int i = 0; i < Tile::kTokens / 2; ++i) sums[band][i] = 0;
+    KeepInPlace(sums[band]);
+  }
   StageBarrier* last = nullptr;
   for (int step = 0; step < steps; ++step) {
     auto& stage = shared->stages[at->slot];
-    const uint64_t weights = SwizzledMatrix(SharedAddress(stage.weights) +
-                                            warpgroup * kWarpgroupOutputs * Tile::kDepth * 2);
+    const uint64_t weights = SwizzledMatrix(SharedAddress(stage.weights));
     const uint64_t x = SwizzledMatrix(SharedAddress(stage.x));
     shared->full[at->slot].Wait(at->parity);
     WgmmaFence();
 #pragma unroll
     for (int k = 0; k < Tile::kDepth / 16; ++k) {
-      Wgmma<T, Tile::kTokens>(sums, weights + 2 * k, x + 2 * k);
+#pragma unroll
+      for (int band = 0; band < Tile::kBands; ++band) {
+        constexpr int kBand = kBandOutputs * Tile::kDepth * 2 / 16;  // in a descriptor
+        Wgmma<T, Tile::kTokens>(sums[band], weights + band * kBand + 2 * k, x + 2 * k);
+      }
     }
     WgmmaCommit();
     WgmmaWait<1>();
-    if (step > 0) Release<Tile>(last);
+    if (step > 0) Release(last);
     last = &shared->empty[at->slot];
     at->Advance();
   }
-  WgmmaWait<0>();
-  KeepInPlace(sums);
-  Release<Tile>(last);
+  return last;
 }
 
+// A warpgroup's.
 template <typename Tile, typename T, bool kGated>
-__device__ __forceinline__ void Consume(const HopperArgs& args, typename Tile::Shared* shared,
-                                        int rank, int steps) {
+__device__ __forceinline__ void Consume(const HopperArgs& args, typename Tile::Shared* shared) {
   const int warpgroup = threadIdx.x / kWarpgroupThreads;
-  float* const staged = shared->staged[warpgroup];
   RingPosition<Tile::kStages> at;
-  for (int index = blockIdx.x / Tile::kCluster; index < args.token_tiles * args.output_tiles;
-       index += gridDim.x / Tile::kCluster) {
-    const HopperWork work = WorkAt<Tile>(args, index);
-    SumsPlace place;
-    place.output = work.output + rank * Tile::kOutputs + warpgroup * kWarpgroupOutputs;
-    place.token = work.token;
-    float sums[Tile::kTokens / 2];
-    if constexpr (kGated) {
-      MultiplyChain<Tile, T>(shared, warpgroup, steps, &at, sums);
-      StoreGated<Tile, T>(args, place, sums, warpgroup, staged);
-    } else {
-      for (int step = 0; step < steps; step += kStepsPerChain) {
-        MultiplyChain<Tile, T>(shared, warpgroup, min(kStepsPerChain, steps - step), &at, sums);
-        place.first_chain = step == 0;
-        place.last_chain = step + kStepsPerChain >= steps;
-        StoreSums<Tile>(args.p, place, sums, warpgroup, staged);
-      }
+  uint32_t turn = 0;
+  ForTurns(args, [&](int whose, int tile, int first_step, int steps, bool follows_other) {
+    if (whose != warpgroup) {
+      at.Advance(steps);
+      return;
     }
-  }
+    const TilePlace place = PlaceOf<Tile>(args, tile);
+    const ChainPlace chain = {first_step == 0, first_step + steps == args.steps()};
+    if (!kGated && AddsToY(args.p, chain)) PrefetchY<Tile>(args.p, place);
+    // `full` tells only odd from even uses: a warpgroup that waits for a stage while the other one
+    // has the ring to itself would take an earlier use for its own.
+    if (follows_other) {
+      shared->turn[warpgroup].Wait(turn);
+      turn ^= 1;
+    }
+    typename Tile::Sums sums;
+    StageBarrier* const last = BeginChain<Tile, T>(shared, steps, &at, sums);
+    shared->turn[1 - warpgroup].Arrive();
+    WgmmaWait<0>();
+#pragma unroll
+    for (int band = 0; band < Tile::kBands; ++band) KeepInPlace(sums[band]);
+    Release(last);
+    if constexpr (kGated) {
+      StoreGated<Tile, T>(args, place, sums, warpgroup, shared->stored[warpgroup]);
+    } else {
+      if (args.splits_chains && !chain.is_first) {  // after the other block
+        ClusterArrive();
+        ClusterWait();
+      }
+      StoreSums<Tile>(args.p, place, chain, sums, warpgroup, shared->stored[warpgroup]);
+    }
+  });
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
@@ -150,26 +151,26 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   auto* const shared = reinterpret_cast<typename Tile::Shared*>(shared_bytes);
   if (threadIdx.x == 0) {
     for (int i = 0; i < Tile::kStages; ++i) {
-      shared->full[i].Init(1);
-      shared->empty[i].Init(Tile::kCluster * Tile::kWarpgroups * 4);
+      shared->full[i].Init(2);
+      shared->empty[i].Init(kWarpgroupThreads / 32);
     }
+    for (StageBarrier& turn : shared->turn) turn.Init(kWarpgroupThreads);
     PublishBarriers();
   }
-  if (Tile::kCluster > 1) {
-    ClusterSync();
-  } else {
-    __syncthreads();
+  __syncthreads();
+  constexpr int kProducers = kWarpgroupThreads * kWarpgroups;
+  if (threadIdx.x < kProducers) {
+    Consume<Tile, T, kGated>(args, shared);
+  } else if (threadIdx.x == kProducers) {
+    Produce<Tile, true>(args, shared);
+  } else if (threadIdx.x == kProducers + 32) {
+    Produce<Tile, false>(args, shared);
   }
-  const int rank = Tile::kCluster > 1 ? static_cast<int>(ClusterRank()) : 0;
-  const int steps = static_cast<int>(WeightTilesAcross(args.p.inputs));
-  if (threadIdx.x < kWarpgroupThreads * Tile::kWarpgroups) {
-    Consume<Tile, T, kGated>(args, shared, rank, steps);
-  } else if (threadIdx.x % 32 == 0) {
-    Produce<Tile>(args, shared, rank, steps);
-  }
-  if (Tile::kCluster > 1) {
-    __syncwarp();
-    ClusterSync();  // the others may still copy to this block's memory, and arrive at its barriers
+  // Who stores the first chain of a tile arrives here after that; who stores the second one has.
+  const bool stores = threadIdx.x < kWarpgroupThreads;
+  if (args.splits_chains && !(stores && blockIdx.x % 2 == 1)) {
+    ClusterArrive();
+    ClusterWait();
   }
 #endif
 }
@@ -185,7 +186,7 @@ int Multiprocessors() {
 }
 
 template <typename Tile, typename T, bool kGated>
-cudaError_t Launch(const MatMulParams& p, void* inner, cudaStream_t stream) {
+cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaStream_t stream) {
   constexpr auto* kKernel = HopperMatMulKernel<Tile, T, kGated>;
   constexpr int kBytes = static_cast<int>(sizeof(typename Tile::Shared));
   static const cudaError_t allowed =
@@ -194,19 +195,20 @@ cudaError_t Launch(const MatMulParams& p, void* inner, cudaStream_t stream) {
   HopperArgs args;
   args.p = p;
   args.inner = inner;
-  constexpr int kOutputs = Tile::kOutputs * Tile::kCluster;
   args.token_tiles = static_cast<int>((p.num_tokens + Tile::kTokens - 1) / Tile::kTokens);
-  args.output_tiles = static_cast<int>((p.outputs + kOutputs - 1) / kOutputs);
-  const cudaError_t described =
-      DescribeRows(p.x, p.dtype, p.num_tokens, p.inputs, Tile::kTokens / Tile::kCluster, &args.x);
-  if (described != cudaSuccess) return described;
-  cudaLaunchAttribute cluster;
+  args.output_tiles = static_cast<int>((p.outputs + Tile::kOutputs - 1) / Tile::kOutputs);
+  args.splits_chains = splits_chains;
+  cudaError_t error = DescribeRows(p.x, p.dtype, p.num_tokens, p.inputs, Tile::kTokens, &args.x);
+  if (error != cudaSuccess) return error;
+  error = DescribeWeights(p.weights, p.dtype, p.outputs, p.inputs, Tile::kOutputs / kWeightTileRows,
+                          &args.weights);
+  if (error != cudaSuccess) return error;
+  const int tiles = args.token_tiles * args.output_tiles;
+  cudaLaunchAttribute cluster = {};
   cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {Tile::kCluster, 1, 1};
+  cluster.val.clusterDim = {splits_chains ? 2u : 1u, 1, 1};
   cudaLaunchConfig_t config = {};
-  config.gridDim =
-      std::min(args.token_tiles * args.output_tiles, Multiprocessors() / Tile::kCluster) *
-      Tile::kCluster;
+  config.gridDim = splits_chains ? 2 * tiles : std::min(tiles, Multiprocessors());
   config.blockDim = Tile::kThreads;
   config.dynamicSmemBytes = kBytes;
   config.stream = stream;
@@ -215,12 +217,29 @@ cudaError_t Launch(const MatMulParams& p, void* inner, cudaStream_t stream) {
   return cudaLaunchKernelEx(&config, kKernel, args);
 }
 
-using BigTile = HopperTile<2, 256, 2>;
+template <typename T, bool kGated>
+cudaError_t LaunchPlan(const MatMulParams& p, void* inner, cudaStream_t stream) {
+  const HopperPlan plan =
+      PlanHopperMatMul(p.num_tokens, p.outputs, p.inputs, Multiprocessors(), !kGated);
+  const auto with_tokens = [&](auto bands) {
+    constexpr int kBands = decltype(bands)::value;
+    const auto launch = [&](auto tokens) {
+      using Tile = HopperTile<kBands, decltype(tokens)::value>;
+      return Launch<Tile, T, kGated>(p, inner, plan.splits_chains, stream);
+    };
+    if (plan.tokens == 16) return launch(std::integral_constant<int, 16>{});
+    if (plan.tokens == 32) return launch(std::integral_constant<int, 32>{});
+    if (plan.tokens == 64) return launch(std::integral_constant<int, 64>{});
+    return launch(std::integral_constant<int, 128>{});
+  };
+  if (plan.bands == 1) return with_tokens(std::integral_constant<int, 1>{});
+  return with_tokens(std::integral_constant<int, 2>{});
+}
 
 template <bool kGated>
 cudaError_t Dispatch(const MatMulParams& p, void* inner, cudaStream_t stream) {
-  if (p.dtype == DType::kBF16) return Launch<BigTile, __nv_bfloat16, kGated>(p, inner, stream);
-  return Launch<BigTile, __half, kGated>(p, inner, stream);
+  if (p.dtype == DType::kBF16) return LaunchPlan<__nv_bfloat16, kGated>(p, inner, stream);
+  return LaunchPlan<__half, kGated>(p, inner, stream);
 }
 
 }  // namespace

@@ -18,6 +18,12 @@ namespace sieve::cuda {
 cudaError_t DescribeRows(const void* matrix, DType dtype, int64_t rows, int64_t columns,
                          int box_rows, CUtensorMap* map);
 
+// The same for tiles of weights [outputs, inputs] in weight_tiles.h's order: `box_tiles` tiles of
+// 16 outputs at a time, one after the other, at (0, 4 * tile of inputs, tile of outputs). At most
+// 256.
+cudaError_t DescribeWeights(const void* weights, DType dtype, int64_t outputs, int64_t inputs,
+                            int box_tiles, CUtensorMap* map);
+
 }  // namespace sieve::cuda
 
 #endif  // SIEVE_KERNELS_CUDA_TENSOR_MAP_H_
