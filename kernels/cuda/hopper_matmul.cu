@@ -206,14 +206,14 @@ cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaS
   const int tiles = args.token_tiles * args.output_tiles;
   cudaLaunchAttribute cluster = {};
   cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {splits_chains ? 2u : 1u, 1, 1};
+  cluster.val.clusterDim = {2, 1, 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = splits_chains ? 2 * tiles : std::min(tiles, Multiprocessors());
   config.blockDim = Tile::kThreads;
   config.dynamicSmemBytes = kBytes;
   config.stream = stream;
   config.attrs = &cluster;
-  config.numAttrs = 1;
+  config.numAttrs = splits_chains ? 1 : 0;
   return cudaLaunchKernelEx(&config, kKernel, args);
 }
 

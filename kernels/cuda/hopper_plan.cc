@@ -11,14 +11,17 @@ namespace {
 
 int64_t Ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Cycles for a stage of 64 of k: of the tensor cores, of the way from the L2 cache, or of four
-// products that wait for each other.
-int64_t StageCycles(const HopperPlan& plan) {
-  constexpr int64_t kBytesACycle = 45, kChainOfFour = 200;
+// Cycles for a stage of 64 of k: of the tensor cores, of the way from the L2 cache, which a
+// multiprocessor does not have to itself when most are busy, or of four products that wait for each
+// other. As measured on an H200.
+int64_t StageCycles(const HopperPlan& plan, int64_t busy_share_percent) {
+  constexpr int64_t kBytesACycle = 45, kBytesACycleOfAll = 36, kChainOfFour = 200;
   const int64_t outputs = 64 * plan.bands;
   const int64_t bytes = (outputs + plan.tokens) * kWeightTileDepth * 2;
+  const int64_t bytes_a_cycle =
+      std::min(kBytesACycle, kBytesACycleOfAll * 100 / std::max<int64_t>(busy_share_percent, 1));
   return std::max(
-      {outputs * plan.tokens * kWeightTileDepth / 2048, bytes / kBytesACycle, kChainOfFour});
+      {outputs * plan.tokens * kWeightTileDepth / 2048, bytes / bytes_a_cycle, kChainOfFour});
 }
 
 int64_t Cycles(const HopperPlan& plan, int64_t num_tokens, int64_t outputs, int64_t inputs,
@@ -26,7 +29,8 @@ int64_t Cycles(const HopperPlan& plan, int64_t num_tokens, int64_t outputs, int6
   const int64_t blocks =
       Ceil(outputs, 64 * plan.bands) * Ceil(num_tokens, plan.tokens) * (plan.splits_chains ? 2 : 1);
   const int64_t depth = plan.splits_chains ? kChainLength : inputs;
-  return Ceil(blocks, multiprocessors) * Ceil(depth, kWeightTileDepth) * StageCycles(plan);
+  const int64_t busy = std::min(blocks, multiprocessors) * 100 / multiprocessors;
+  return Ceil(blocks, multiprocessors) * Ceil(depth, kWeightTileDepth) * StageCycles(plan, busy);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ __device__ __forceinline__ bool AddsToY(const MatMulParams& p, const ChainPlace&
 __device__ __forceinline__ float4 LoadFour(const float* from, int64_t at, int64_t count) {
   float4 four = {0, 0, 0, 0};
   if (at >= count) return four;
-  if (count % 4 == 0) return *reinterpret_cast<const float4*>(from + at);
+  if (count % 4 == 0) return __ldcg(reinterpret_cast<const float4*>(from + at));
   four.x = from[at];
   if (at + 1 < count) four.y = from[at + 1];
   if (at + 2 < count) four.z = from[at + 2];
@@ -40,7 +40,7 @@ __device__ __forceinline__ void StoreFour(const float4& four, float* to, int64_t
                                           int64_t count) {
   if (at >= count) return;
   if (count % 4 == 0) {
-    *reinterpret_cast<float4*>(to + at) = four;
+    __stcg(reinterpret_cast<float4*>(to + at), four);
     return;
   }
   to[at] = four.x;
@@ -146,8 +146,9 @@ __device__ __forceinline__ void StoreGated(const HopperArgs& args, const TilePla
       const float4* const from = reinterpret_cast<const float4*>(stored + row * kStride + column);
       const float4 low = from[0], high = from[1];
       T* const to = static_cast<T*>(args.inner) + (token + row) * (p.outputs / 2) + at;
-      *reinterpret_cast<uint4*>(to) = {Pack<T>(low.x, low.y), Pack<T>(low.z, low.w),
-                                       Pack<T>(high.x, high.y), Pack<T>(high.z, high.w)};
+      const uint4 eight = {Pack<T>(low.x, low.y), Pack<T>(low.z, low.w), Pack<T>(high.x, high.y),
+                           Pack<T>(high.z, high.w)};
+      __stcg(reinterpret_cast<uint4*>(to), eight);
     }
   }
 }

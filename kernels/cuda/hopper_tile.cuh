@@ -89,20 +89,19 @@ __device__ __forceinline__ TilePlace PlaceOf(const HopperArgs& args, int index) 
 // tile, chain's first step, steps, whether the other one was before).
 template <typename F>
 __device__ __forceinline__ void ForTurns(const HopperArgs& args, F f) {
-  const int blocks = static_cast<int>(gridDim.x), steps = args.steps();
-  const int begin = static_cast<int>(blockIdx.x);
-  if (args.splits_chains) {
-    const int step = begin % 2 * kStepsPerChain;
-    f(0, begin / 2, step, min(kStepsPerChain, steps - step), false);
-    return;
-  }
+  const int block = static_cast<int>(blockIdx.x), blocks = static_cast<int>(gridDim.x);
+  const bool splits = args.splits_chains;
+  const int begin = splits ? block / 2 : block,
+            first_step = splits ? block % 2 * kStepsPerChain : 0;
+  const int end_step = splits ? min(first_step + kStepsPerChain, args.steps()) : args.steps();
   for (int first = begin; first < args.tiles(); first += 2 * blocks) {
-    const bool paired = first + blocks < args.tiles();
-    for (int step = 0; step < steps; step += kStepsPerChain) {
+    const bool paired = !splits && first + blocks < args.tiles();
+    for (int step = first_step; step < end_step; step += kStepsPerChain) {
+      const int count = min(kStepsPerChain, end_step - step);
 #pragma unroll 1
       for (int whose = 0; whose < (paired ? 2 : 1); ++whose) {
-        const bool follows_other = whose == 1 || (step > 0 ? paired : first > begin);
-        f(whose, first + whose * blocks, step, min(kStepsPerChain, steps - step), follows_other);
+        const bool follows_other = whose == 1 || (step > first_step ? paired : first > begin);
+        f(whose, first + whose * blocks, step, count, follows_other);
       }
     }
   }

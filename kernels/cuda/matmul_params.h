@@ -7,7 +7,7 @@
 
 namespace sieve::cuda {
 
-// y[t, n] (+)= sum_k weights[n, k] x[t, k] + bias[n], in float. Device pointers.
+// y[t, n] (+)= sum_k weights[n, k] x[t, k] + bias[n], in float. Device pointers, 16-byte aligned.
 struct MatMulParams {
   const void* weights =
       nullptr;                  // [outputs, inputs], of `dtype`; 16 bits: in weight_tiles.h's order

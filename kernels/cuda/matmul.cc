@@ -1,32 +1,23 @@
+#include "kernels/cuda/matmul.h"
+
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/hopper_matmul.h"
-#include "kernels/cuda/matmul.h"
 #include "kernels/cuda/portable_matmul.h"
-#include "kernels/cuda/thin_matmul.cuh"
 
 namespace sieve::cuda {
 namespace {
 
-// From how many tokens on the wgmma kernels are the fastest.
-constexpr int64_t kHopperTokens = 257;
-
-bool Is16Bit(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16; }
-
-bool IsFused(const GatedMatMulParams& p) {
-  return Is16Bit(p.dtype) && p.inputs <= kChainLength && HasHopper();
+bool UsesHopper(DType dtype) {
+  return (dtype == DType::kBF16 || dtype == DType::kF16) && HasHopper();
 }
+
+bool IsFused(const GatedMatMulParams& p) { return UsesHopper(p.dtype) && p.inputs <= kChainLength; }
 
 }  // namespace
 
 cudaError_t MatMul(const MatMulParams& params, cudaStream_t stream) {
   if (params.num_tokens == 0 || params.outputs == 0) return cudaSuccess;
-  if (Is16Bit(params.dtype) && params.inputs % 8 == 0 && HasHopper()) {
-    if (ThinMatMulTakes(params)) {
-      return params.dtype == DType::kBF16 ? ThinMatMul<__nv_bfloat16>(params, stream)
-                                          : ThinMatMul<__half>(params, stream);
-    }
-    if (params.num_tokens >= kHopperTokens) return HopperMatMul(params, stream);
-  }
+  if (UsesHopper(params.dtype) && params.inputs % 8 == 0) return HopperMatMul(params, stream);
   return PortableMatMul(params, stream);
 }
 
