@@ -1,6 +1,6 @@
-// Products on Hopper: one warp streams weights and activations through a ring of stages in shared
-// memory, warpgroups multiply. A block stays for many tiles, and one tile's sums are stored under
-// the products of the next.
+// Products on Hopper: two threads have weights and activations copied through a ring of stages in
+// shared memory, and two warpgroups multiply. A block stays for many tiles; one tile's sums are
+// stored under the products of the next.
 
 #include <algorithm>
 #include <type_traits>
