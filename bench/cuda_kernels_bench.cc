@@ -86,45 +86,16 @@ class Bench {
   }
 
   void MatMuls() {
-    struct {
-      const char* name;
-      int64_t outputs, inputs;
-    } const shapes[] = {{"qkv", 3072, kHidden},
-                        {"o", kHidden, kHidden},
-                        {"gate_up", 2 * kInner, kHidden},
-                        {"down", kHidden, kInner},
-                        {"head", kVocabulary, kHidden}};
-    for (const auto& shape : shapes) {
-      const int64_t bytes = TiledElements(shape.outputs, shape.inputs) * 2;
-      const int copies = static_cast<int>(std::max<int64_t>(1, (int64_t{512} << 20) / bytes));
-      char* weights = RandomBytes(bytes * copies);
-      for (const int64_t tokens : {1, 8, 16, 32, 64, 128, 256, 512, 4096}) {
-        if (tokens > 256 && shape.outputs == kVocabulary) continue;
-        char* x = RandomBytes(tokens * shape.inputs * 2);
-        char* y = RandomBytes(tokens * shape.outputs * 4);
-        MatMulParams p;
-        p.x = x;
-        p.y = reinterpret_cast<float*>(y);
-        p.outputs = shape.outputs;
-        p.inputs = shape.inputs;
-        p.num_tokens = tokens;
-        const double seconds = Time(stream_, [&](int i) {
-          p.weights = weights + i % copies * bytes;
-          Check(MatMul(p, stream_));
-        });
-        const double flops = 2.0 * tokens * shape.outputs * shape.inputs;
-        const double moved = bytes + tokens * (2.0 * shape.inputs + 4.0 * shape.outputs);
-        std::printf(
-            "{\"measurement\":\"matmul\",\"gpu\":\"%s\",\"shape\":\"%s\",\"tokens\":%ld,\"us\":%."
-            "2f,"
-            "\"tflops\":%.1f,\"bytes_per_s\":%.3g,\"of_copy\":%.3f}\n",
-            device_.name, shape.name, tokens, seconds * 1e6, flops / seconds / 1e12,
-            moved / seconds, moved / seconds / copy_);
-        Check(cudaFree(x));
-        Check(cudaFree(y));
-      }
-      Check(cudaFree(weights));
+    ForTokens("qkv", 3072, kHidden, MatMulOf(false));
+    ForTokens("o", kHidden, kHidden, MatMulOf(true));
+    ForTokens("gate_up", 2 * kInner, kHidden, MatMulOf(false));
+    if (const auto p = Gated({.num_tokens = 1, .outputs = 2 * kInner, .inputs = kHidden});
+        GatedMatMulScratchFloats(p) == 0) {
+      ForTokens("gated", 2 * kInner, kHidden,
+                [this](const MatMulParams& p) { Check(GatedMatMul(Gated(p), stream_)); });
     }
+    ForTokens("down", kHidden, kInner, MatMulOf(true));
+    ForTokens("head", kVocabulary, kHidden, MatMulOf(false));
   }
 
   // `tokens` last tokens of each sequence: 1 decodes.
@@ -188,6 +159,56 @@ class Bench {
   }
 
  private:
+  using Launch = std::function<void(const MatMulParams&)>;
+
+  // accumulate: onto y, as to the residual stream.
+  Launch MatMulOf(bool accumulate) {
+    return [this, accumulate](MatMulParams p) {
+      p.accumulate = accumulate;
+      Check(MatMul(p, stream_));
+    };
+  }
+
+  static GatedMatMulParams Gated(const MatMulParams& p) {
+    return {.weights = p.weights,
+            .x = p.x,
+            .inner = p.y,
+            .dtype = p.dtype,
+            .num_tokens = p.num_tokens,
+            .intermediate = p.outputs / 2,
+            .inputs = p.inputs};
+  }
+
+  void ForTokens(const char* shape, int64_t outputs, int64_t inputs, const Launch& launch) {
+    const int64_t bytes = TiledElements(outputs, inputs) * 2;
+    const int copies = static_cast<int>(std::max<int64_t>(1, (int64_t{512} << 20) / bytes));
+    char* weights = RandomBytes(bytes * copies);
+    for (const int64_t tokens : {1, 8, 16, 32, 64, 128, 256, 512, 2048, 8192}) {
+      if (tokens > 256 && outputs == kVocabulary) continue;
+      char* x = RandomBytes(tokens * inputs * 2);
+      char* y = RandomBytes(tokens * outputs * 4);
+      MatMulParams p;
+      p.x = x;
+      p.y = reinterpret_cast<float*>(y);
+      p.outputs = outputs;
+      p.inputs = inputs;
+      p.num_tokens = tokens;
+      const double seconds = Time(stream_, [&](int i) {
+        p.weights = weights + i % copies * bytes;
+        launch(p);
+      });
+      const double flops = 2.0 * tokens * outputs * inputs;
+      std::printf(
+          "{\"measurement\":\"matmul\",\"gpu\":\"%s\",\"shape\":\"%s\",\"tokens\":%ld,"
+          "\"us\":%.2f,\"tflops\":%.1f,\"weight_bytes_per_s\":%.3g,\"of_copy\":%.3f}\n",
+          device_.name, shape, tokens, seconds * 1e6, flops / seconds / 1e12, bytes / seconds,
+          bytes / seconds / copy_);
+      Check(cudaFree(x));
+      Check(cudaFree(y));
+    }
+    Check(cudaFree(weights));
+  }
+
   cudaStream_t stream_;
   cudaDeviceProp device_;
   double copy_;  // bytes a second, reads and writes

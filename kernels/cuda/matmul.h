@@ -10,6 +10,12 @@ namespace sieve::cuda {
 // A row of y has the same bits whatever the number of tokens.
 cudaError_t MatMul(const MatMulParams& params, cudaStream_t stream);
 
+// The same of inner.
+cudaError_t GatedMatMul(const GatedMatMulParams& params, cudaStream_t stream);
+
+// Floats that GatedMatMul needs at params.gate_up: none where one kernel does all.
+int64_t GatedMatMulScratchFloats(const GatedMatMulParams& params);
+
 }  // namespace sieve::cuda
 
 #endif  // SIEVE_KERNELS_CUDA_MATMUL_H_

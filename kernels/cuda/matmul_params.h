@@ -7,7 +7,7 @@
 
 namespace sieve::cuda {
 
-// y[t, n] (+)= sum_k weights[n, k] x[t, k] + bias[n], in float. Device pointers.
+// y[t, n] (+)= sum_k weights[n, k] x[t, k] + bias[n], in float. Device pointers, 16-byte aligned.
 struct MatMulParams {
   const void* weights =
       nullptr;                  // [outputs, inputs], of `dtype`; 16 bits: in weight_tiles.h's order
@@ -19,6 +19,20 @@ struct MatMulParams {
   int64_t outputs = 0;
   int64_t inputs = 0;  // a multiple of 8; rows 16-byte aligned
   bool accumulate = false;
+};
+
+// inner[t, i] = silu(gate[t, i]) * up[t, i] of the product [gate, up] = weights x + bias, whose
+// rows alternate as weight_tiles.h says. The same bits as a MatMul and a SwiGlu of its result.
+struct GatedMatMulParams {
+  const void* weights = nullptr;  // [2 intermediate, inputs], as MatMulParams'
+  const void* x = nullptr;        // [num_tokens, inputs], of `dtype`
+  const float* bias = nullptr;    // [2 intermediate], or none
+  void* inner = nullptr;          // [num_tokens, intermediate], of `dtype`
+  float* gate_up = nullptr;       // GatedMatMulScratchFloats of them
+  DType dtype = DType::kBF16;
+  int64_t num_tokens = 0;
+  int64_t intermediate = 0;  // a multiple of 8
+  int64_t inputs = 0;        // a multiple of 8; rows 16-byte aligned
 };
 
 // A sum of 16-bit products over k is one chain (mma.cuh) for each 4096 of k. They are added one by

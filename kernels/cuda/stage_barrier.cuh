@@ -73,6 +73,19 @@ __device__ __forceinline__ void CopyBulk(void* to, const void* from, uint32_t by
       : "memory");
 }
 
+// The copy engine, and other blocks of the cluster, see the barriers as they are now.
+__device__ __forceinline__ void PublishBarriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// A barrier of all threads of all blocks of the cluster, in two halves.
+__device__ __forceinline__ void ClusterArrive() {
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+}
+__device__ __forceinline__ void ClusterWait() {
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+}
+
 }  // namespace sieve::cuda
 
 #endif  // SIEVE_KERNELS_CUDA_STAGE_BARRIER_CUH_

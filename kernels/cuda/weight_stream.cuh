@@ -45,9 +45,7 @@ struct StreamRing {
       full[i].Init(1);
       empty[i].Init(1);
     }
-    // The copy engine must see the barriers as they are now.
-    asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::
-                     : "memory");
+    PublishBarriers();
   }
 
   // The producer's: fills the slot with `bytes` (a multiple of 16) from device memory as soon as it

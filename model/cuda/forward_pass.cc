@@ -39,7 +39,11 @@ ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base
   act.qkv = carver.Take<float>(t * QkvCols());
   act.q = carver.Take<char>(t * q_cols * element);
   act.attention = carver.Take<char>(t * q_cols * element);
-  act.gate_up = carver.Take<float>(t * 2 * config_.intermediate_size);
+  act.gate_up =
+      carver.Take<float>(cuda::GatedMatMulScratchFloats({.dtype = dtype_,
+                                                         .num_tokens = t,
+                                                         .intermediate = config_.intermediate_size,
+                                                         .inputs = config_.hidden_size}));
   act.inner = carver.Take<char>(t * config_.intermediate_size * element);
   act.cosines = carver.Take<float>(t * config_.head_dim / 2);
   act.sines = carver.Take<float>(t * config_.head_dim / 2);
@@ -244,15 +248,17 @@ cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape
 
 cudaError_t ForwardPass::MlpBlock(const StepShape& shape, int64_t layer, cudaStream_t stream) {
   const CudaLayerWeights& w = weights_->layers[layer];
-  const int64_t inner = config_.intermediate_size;
   SIEVE_TRY(Norm(w.mlp_norm, nullptr, shape.tokens, stream));
-  SIEVE_TRY(Product(w.gate_up, act_.normed, shape.tokens, act_.gate_up, stream));
-  SIEVE_TRY(cuda::SwiGlu({.gate_up = act_.gate_up,
-                          .out = act_.inner,
-                          .dtype = dtype_,
-                          .num_tokens = shape.tokens,
-                          .inner = inner},
-                         stream));
+  SIEVE_TRY(cuda::GatedMatMul({.weights = w.gate_up.data,
+                               .x = act_.normed,
+                               .bias = w.gate_up.bias,
+                               .inner = act_.inner,
+                               .gate_up = act_.gate_up,
+                               .dtype = dtype_,
+                               .num_tokens = shape.tokens,
+                               .intermediate = config_.intermediate_size,
+                               .inputs = w.gate_up.inputs},
+                              stream));
   return AddProduct(w.down, act_.inner, shape.tokens, stream);
 }
 

@@ -52,7 +52,7 @@ class ForwardPass {
     float* qkv = nullptr;          // [T, (num_heads + 2 num_kv_heads) head_dim]
     void* q = nullptr;             // [T, num_heads, head_dim], element
     void* attention = nullptr;     // [T, num_heads, head_dim], element
-    float* gate_up = nullptr;      // [T, 2 intermediate]
+    float* gate_up = nullptr;      // [T, 2 intermediate], where no kernel does without
     void* inner = nullptr;         // [T, intermediate], element
     float* cosines = nullptr;      // [T, head_dim / 2]
     float* sines = nullptr;        // [T, head_dim / 2]

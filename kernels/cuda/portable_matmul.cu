@@ -1,10 +1,9 @@
 #include <algorithm>
 
 #include "kernels/cuda/element.cuh"
-#include "kernels/cuda/matmul.h"
 #include "kernels/cuda/mma.cuh"
+#include "kernels/cuda/portable_matmul.h"
 #include "kernels/cuda/store_sum.cuh"
-#include "kernels/cuda/thin_matmul.cuh"
 #include "kernels/cuda/weight_tiles.h"
 
 namespace sieve::cuda {
@@ -184,7 +183,6 @@ using Tile128 = Tile<128, 128, 64, 32, 64, 4, 256>;
 template <typename T>
 cudaError_t MatMul16(const MatMulParams& p, cudaStream_t stream) {
   if (p.inputs % 8 != 0) return cudaErrorInvalidValue;
-  if (ThinMatMulTakes(p)) return ThinMatMul<T>(p, stream);
   if (p.num_tokens <= 8) return Launch<Tile8, T>(p, stream);
   if (p.num_tokens <= 16) return Launch<Tile16, T>(p, stream);
   if (p.num_tokens <= 32) return Launch<Tile32, T>(p, stream);
@@ -206,7 +204,7 @@ __global__ void MatMulFloatKernel(MatMulParams p) {
 
 }  // namespace
 
-cudaError_t MatMul(const MatMulParams& params, cudaStream_t stream) {
+cudaError_t PortableMatMul(const MatMulParams& params, cudaStream_t stream) {
   if (params.num_tokens == 0 || params.outputs == 0) return cudaSuccess;
   switch (params.dtype) {
     case DType::kBF16:

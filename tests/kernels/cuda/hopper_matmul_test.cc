@@ -1,0 +1,155 @@
+// The kernels for Hopper give the bits of the portable one, and write nothing else.
+
+#include "kernels/cuda/hopper_matmul.h"
+
+#include <string>
+#include <tuple>
+
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/portable_matmul.h"
+#include "tests/kernels/cuda/device_buffer.h"
+
+namespace sieve::cuda {
+namespace {
+
+struct Shape {
+  int64_t tokens, outputs, inputs;
+};
+
+constexpr int64_t kGuard = 1024;  // elements after a result, which are to stay
+
+class HopperTest : public testing::TestWithParam<std::tuple<DType, Shape>> {
+ protected:
+  void SetUp() override {
+    if (!HasHopper()) GTEST_SKIP() << "no Hopper device";
+  }
+};
+
+class HopperMatMulTest : public HopperTest {};
+
+TEST_P(HopperMatMulTest, HasTheBitsOfThePortableKernel) {
+  const auto [dtype, shape] = GetParam();
+  const DeviceBuffer<char> weights(EncodeWeights(
+      RandomValues(shape.outputs * shape.inputs, dtype, 1), dtype, shape.outputs, shape.inputs)),
+      x(Encode(RandomValues(shape.tokens * shape.inputs, dtype, 2), dtype));
+  const DeviceBuffer<float> bias(RandomValues(shape.outputs, DType::kF32, 3));
+  const std::vector<float> before =
+      RandomValues(shape.tokens * shape.outputs + kGuard, DType::kF32, 4);
+  for (const bool accumulate : {false, true}) {
+    for (const bool with_bias : {false, true}) {
+      const auto run = [&](cudaError_t (*matmul)(const MatMulParams&, cudaStream_t)) {
+        const DeviceBuffer<float> y(before);
+        Check(matmul({.weights = weights.get(),
+                      .x = x.get(),
+                      .bias = with_bias ? bias.get() : nullptr,
+                      .y = y.get(),
+                      .dtype = dtype,
+                      .num_tokens = shape.tokens,
+                      .outputs = shape.outputs,
+                      .inputs = shape.inputs,
+                      .accumulate = accumulate},
+                     nullptr));
+        return y.Read();
+      };
+      const std::vector<float> want = run(PortableMatMul), got = run(HopperMatMul);
+      ASSERT_EQ(std::memcmp(got.data(), want.data(), want.size() * 4), 0)
+          << accumulate << with_bias;
+    }
+  }
+}
+
+class HopperGatedMatMulTest : public HopperTest {};
+
+// outputs: gates and ups.
+TEST_P(HopperGatedMatMulTest, HasTheBitsOfProductAndSwiGlu) {
+  const auto [dtype, shape] = GetParam();
+  const int64_t inner = shape.outputs / 2;
+  const DeviceBuffer<char> weights(EncodeWeights(
+      RandomValues(shape.outputs * shape.inputs, dtype, 1), dtype, shape.outputs, shape.inputs)),
+      x(Encode(RandomValues(shape.tokens * shape.inputs, dtype, 2), dtype));
+  const DeviceBuffer<float> bias(RandomValues(shape.outputs, DType::kF32, 3)),
+      gate_up(shape.tokens * shape.outputs);
+  for (const bool with_bias : {false, true}) {
+    const float* const biases = with_bias ? bias.get() : nullptr;
+    const int64_t bytes = (shape.tokens * inner + kGuard) * 2;
+    const DeviceBuffer<char> want(bytes), got(bytes);
+    Check(PortableMatMul({.weights = weights.get(),
+                          .x = x.get(),
+                          .bias = biases,
+                          .y = gate_up.get(),
+                          .dtype = dtype,
+                          .num_tokens = shape.tokens,
+                          .outputs = shape.outputs,
+                          .inputs = shape.inputs},
+                         nullptr));
+    Check(SwiGlu({.gate_up = gate_up.get(),
+                  .out = want.get(),
+                  .dtype = dtype,
+                  .num_tokens = shape.tokens,
+                  .inner = inner},
+                 nullptr));
+    const GatedMatMulParams params = {.weights = weights.get(),
+                                      .x = x.get(),
+                                      .bias = biases,
+                                      .inner = got.get(),
+                                      .gate_up = gate_up.get(),
+                                      .dtype = dtype,
+                                      .num_tokens = shape.tokens,
+                                      .intermediate = inner,
+                                      .inputs = shape.inputs};
+    Check(GatedMatMul(params, nullptr));
+    ASSERT_EQ(want.Read(), got.Read()) << with_bias;
+    EXPECT_EQ(GatedMatMulScratchFloats(params) == 0, shape.inputs <= kChainLength);
+  }
+}
+
+std::vector<Shape> Shapes() {
+  std::vector<Shape> shapes;
+  // Edges of tiles of tokens.
+  for (int64_t tokens : {1,  7,   8,   9,   16,  17,  31,  32,  33,  63,   64,
+                         65, 127, 128, 129, 255, 256, 257, 300, 513, 2049, 8192}) {
+    shapes.push_back({tokens, 208, 576});
+  }
+  // Of tiles of outputs, whose last 16 rows are not all there; rows that are not 16-byte aligned.
+  for (int64_t outputs : {16, 48, 64, 80, 112, 128, 144, 256, 272, 1040, 2048}) {
+    shapes.push_back({20, outputs, 256});
+    shapes.push_back({300, outputs, 256});
+  }
+  // Broken steps, and one to three chains.
+  for (int64_t inputs : {8, 56, 64, 72, 264, 4096, 4160, 8192, 9216}) {
+    shapes.push_back({40, 96, inputs});
+    shapes.push_back({270, 96, inputs});
+  }
+  // More tiles than a device has multiprocessors.
+  shapes.push_back({2500, 3072, 128});
+  shapes.push_back({100, 33000, 64});
+  return shapes;
+}
+
+std::vector<Shape> UngatedShapes() {
+  std::vector<Shape> shapes = Shapes();
+  for (int64_t outputs : {1, 15, 17, 66, 127, 129, 258}) {
+    shapes.push_back({20, outputs, 256});
+    shapes.push_back({300, outputs, 4160});
+  }
+  return shapes;
+}
+
+std::string NameOf(const testing::TestParamInfo<std::tuple<DType, Shape>>& info) {
+  const auto& [dtype, shape] = info.param;
+  return std::string(InfoOf(dtype).name) + "_" + std::to_string(shape.tokens) + "_" +
+         std::to_string(shape.outputs) + "_" + std::to_string(shape.inputs);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sweep, HopperMatMulTest,
+                         testing::Combine(testing::Values(DType::kBF16, DType::kF16),
+                                          testing::ValuesIn(UngatedShapes())),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Sweep, HopperGatedMatMulTest,
+                         testing::Combine(testing::Values(DType::kBF16, DType::kF16),
+                                          testing::ValuesIn(Shapes())),
+                         NameOf);
+
+}  // namespace
+}  // namespace sieve::cuda
