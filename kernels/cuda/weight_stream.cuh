@@ -56,11 +56,6 @@ struct StreamRing {
     full[at.slot].ArriveExpecting(bytes);
     CopyBulk(data(at), from, bytes, &full[at.slot]);
   }
-  // A slot that stays empty.
-  __device__ __forceinline__ void Skip(const StreamPosition& at) const {
-    empty[at.slot].Wait(at.parity ^ 1);
-    full[at.slot].Arrive();
-  }
 
   // The consumer's: a warp waits for a slot, reads it, and lets it go. Copies arrive in any order,
   // so that the slot's last content, another warp's, may still be on its way: the parity of `full`
