@@ -71,7 +71,7 @@ struct NormWeight {
   float4 w[kHold];
 };
 
-// What the warps that compute do, phase by phase. kTokens: at most so many.
+// What the warps that compute do, phase by phase. kTokens: so many.
 template <typename T, int kTokens>
 class Consumer {
  public:
@@ -166,12 +166,11 @@ class Consumer {
 #pragma unroll
       for (int h = 0; h < kHold; ++h) {
         const int i = tid + h * kNormThreads;
-        if (t < p_.num_tokens && i < quads) v[t][h] = LoadResidual(embed, t, i);
+        if (i < quads) v[t][h] = LoadResidual(embed, t, i);
       }
     }
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
-      if (t >= p_.num_tokens) break;
       float squares = 0;
 #pragma unroll
       for (int h = 0; h < kHold; ++h) {
@@ -183,7 +182,6 @@ class Consumer {
     ConsumerSync();
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
-      if (t >= p_.num_tokens) break;
       const float scale = NormScale(fixed_->norm_sums[t], p_.hidden, p_.epsilon);
 #pragma unroll
       for (int h = 0; h < kHold; ++h) {
@@ -204,7 +202,7 @@ class Consumer {
   __device__ __forceinline__ void LoadRows(const void* rows, int width) {
     constexpr int kAhead = 4;
     const int chunks = width / 8;
-    for (int t = 0; t < p_.num_tokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       const uint4* from = static_cast<const uint4*>(rows) + int64_t{t} * chunks;
       for (int begin = threadIdx.x; begin < chunks; begin += kAhead * kConsumers) {
         uint4 v[kAhead];
@@ -240,7 +238,7 @@ class Consumer {
   // A warp a head, a lane two neighbouring elements.
   __device__ __forceinline__ void MergeAll() {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    for (int t = 0; t < p_.num_tokens; ++t) {
+    for (int t = 0; t < kTokens; ++t) {
       for (int head = warp; head < p_.num_heads; head += 4 * kConsumerWarps) {
         float2 out[4];
         MergeHeads<4>(p_, t, head, kConsumerWarps, SplitsOf(plan_.positions[t]), out);
@@ -287,12 +285,12 @@ class Consumer {
         &state_, plan_.phases[phase], addresses_,
         [&](int item, float(&sums)[4]) {
           if (!add) return;
-          ForSums(item, p_.num_tokens, [&](int e, int token, int row) {
+          ForSums(item, kTokens, [&](int e, int token, int row) {
             sums[e] = __ldcg(target.y + int64_t{token} * target.width + row);
           });
         },
         [&](int item, const float(&sums)[4]) {
-          ForSums(item, p_.num_tokens, [&](int e, int token, int row) {
+          ForSums(item, kTokens, [&](int e, int token, int row) {
             if (phase != kGateUp) {
               if (row >= target.width) return;
               target.y[int64_t{token} * target.width + row] = WithBias(target.bias, row, sums[e]);
@@ -415,21 +413,10 @@ cudaError_t Launch(DecodeStepParams p, cudaStream_t stream) {
                                      shared_bytes, stream);
 }
 
-// The next variant of the kernel that takes so many tokens.
-int TokensOfKernel(int tokens) { return tokens <= 2 ? tokens : tokens <= 4 ? 4 : 8; }
-
 template <typename T>
 cudaError_t LaunchTokens(const DecodeStepParams& p, cudaStream_t stream) {
-  switch (TokensOfKernel(p.num_tokens)) {
-    case 1:
-      return Launch<T, 1>(p, stream);
-    case 2:
-      return Launch<T, 2>(p, stream);
-    case 4:
-      return Launch<T, 4>(p, stream);
-    default:
-      return Launch<T, 8>(p, stream);
-  }
+  static_assert(kMaxDecodeStepTokens == 2);
+  return p.num_tokens == 1 ? Launch<T, 1>(p, stream) : Launch<T, 2>(p, stream);
 }
 
 }  // namespace

@@ -52,7 +52,8 @@ struct DecodeStepParams {
   float* logits = nullptr;       // [num_tokens, vocabulary]
 };
 
-inline constexpr int kMaxDecodeStepTokens = 8;
+// With more, kernels for each part are faster.
+inline constexpr int kMaxDecodeStepTokens = 2;
 
 }  // namespace sieve::cuda
 

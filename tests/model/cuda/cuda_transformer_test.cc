@@ -115,7 +115,8 @@ class CudaTransformerTest : public testing::Test {
   Transformer* model_ = nullptr;
 };
 
-// With 448, small decoding steps are one kernel on Hopper; with 416 they cannot be.
+// With 448, decoding steps of one or two sequences are one kernel on Hopper; with 416 they cannot
+// be.
 TEST_F(CudaTransformerTest, BitsDoNotDependOnChunksNorOnTheBatch) {
   const TokenIds sequence = Sequence(300, 1), other = Sequence(200, 2);
   for (const auto& [dtype, intermediate] :
