@@ -58,10 +58,10 @@ def prompt_seconds_at_best(tokens):
 
 
 def decode_row(rows, gpu, streams, context, temperature):
-    """With drawn tokens, if that was measured; else the row of a version that copied logits to the host."""
+    """With drawn tokens; in place of greedy ones, if not measured, the row of a version that copied logits to the host."""
     wanted = {"measurement": f"decode_{streams}_streams", "context_tokens": context}
-    return (gpu_rows.latest(rows, gpu, **wanted, temperature=temperature)
-            or gpu_rows.latest(rows, gpu, **wanted, temperature=None))
+    row = gpu_rows.latest(rows, gpu, **wanted, temperature=temperature)
+    return row or (gpu_rows.latest(rows, gpu, **wanted, temperature=None) if temperature == 0 else None)
 
 
 def decode_line(rows, gpu, streams, context, temperature):

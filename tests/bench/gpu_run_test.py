@@ -133,6 +133,24 @@ def test_wrong_arguments(bundle, arguments, message):
     assert done.returncode != 0 and message in done.stderr
 
 
+def test_a_bundle_in_a_file_is_all_that_run_needs(tmp_path):
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "bench", clone / "bench")
+    (clone / "deploy").mkdir()
+    # Makes the folder, with programs named as the labels are.
+    (clone / "deploy/bundle.sh").write_text(
+        'mkdir -p "$2/bin" && touch "$2/.sieve-bundle"\nfor label in "${@:3}"; do touch "$2/bin/${label##*:}"; done\n')
+    subprocess.run(["bash", clone / "bench/gpu.sh", "bundle", tmp_path / "gpu.tar.gz"], check=True)
+    assert not (tmp_path / "gpu").exists()
+    subprocess.run(["tar", "-C", tmp_path, "-xzf", tmp_path / "gpu.tar.gz"], check=True)
+    of_commands = {command.program for commands in gpu_run.COMMANDS.values() for command in commands}
+    assert {file.name for file in (tmp_path / "gpu/bin").iterdir()} == of_commands | {"sieve_server", "sieve"}
+    assert (tmp_path / "gpu" / gpu_run.CONFIG).exists()
+    program(tmp_path / "gpu", "nvidia-smi", "exit 6\n")
+    status, log, _ = run(tmp_path / "gpu", "model")
+    assert status == 1 and "no GPU is seen" in log
+
+
 def test_without_a_gpu(bundle):
     program(bundle, "nvidia-smi", "echo 'no devices were found' >&2\nexit 6\n")
     status, log, rows = run(bundle)
