@@ -42,7 +42,10 @@ ABSL_FLAG(std::string, cache_type, "f16",
 namespace sieve {
 namespace {
 
-constexpr int64_t kChunkTokens = 64;  // of each stream's prompt
+constexpr int64_t kStepTokens = 8192;  // of all streams' contexts, while they are made
+
+// Tokens of each stream that a step adds to its context.
+int64_t ContextChunk(int64_t streams) { return std::max<int64_t>(1, kStepTokens / streams); }
 
 double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -174,8 +177,9 @@ void BenchDecode(Transformer* model, int64_t streams, int64_t context, int64_t t
   params.temperature = absl::GetFlag(FLAGS_temperature);
   params.top_p = static_cast<float>(absl::GetFlag(FLAGS_top_p));
   Driver driver(model, streams, context + tokens);
-  for (int64_t p = 0; p < context; p += kChunkTokens) {
-    Check(driver.Step(streams, p, std::min(kChunkTokens, context - p)));
+  const int64_t chunk = ContextChunk(streams);
+  for (int64_t p = 0; p < context; p += chunk) {
+    Check(driver.Step(streams, p, std::min(chunk, context - p)));
   }
   for (int r = -1; r < repetitions; ++r) {  // each writes the same places of the cache
     const double start = Seconds();
@@ -226,7 +230,7 @@ int Main() {
        .num_threads = absl::GetFlag(FLAGS_threads),
        .dtype = dtype,
        .cache_bytes = pages * geometry.BytesPerPage(),
-       .max_step_tokens = std::max(prompt, most_streams * kChunkTokens),
+       .max_step_tokens = std::max({prompt, kStepTokens, most_streams}),
        .max_sequences = most_streams,
        .max_context_tokens = std::max(prompt, context + generated + kPageTokens)});
   Check(model.status());

@@ -25,6 +25,12 @@ def total(metric, by="", matchers=""):
     return f"sum{f' by ({by})' if by else ''} ({selected(metric, matchers)})"
 
 
+def by_device(metric, label):
+    """Summed over the servers by a label and by the device that holds the cache, which the metric itself does not name."""
+    device = f"""0 * {selected('sieve_memory_bytes', 'purpose="kv"')} + 1"""
+    return f"sum by ({label}, device) ({selected(metric)} * on (job, instance) group_left (device) ({device}))"
+
+
 def rate(metric, by="", matchers=""):
     """Increase a second, summed over the servers."""
     return f"sum{f' by ({by})' if by else ''} (rate({selected(metric, matchers)}[$__rate_interval]))"
@@ -205,12 +211,15 @@ MEMORY = dashboard(
                (("{{instance}}", f"sieve_kv_utilization_ratio{SELECTED}"),), maximum=1,
                thresholds=((0.9, BAD),))),
         (Panel("Memory by purpose", "bytes",
-               "What the server set aside: weights are mapped from files and the cache is reserved at the start, so the sum may "
-               "exceed resident memory.",
+               "What the server set aside, on the host or a GPU (cuda:0): on a GPU all of it at the start, so that these lines are "
+               "level. On the host weights are mapped from files and the cache is reserved, so the sum may exceed resident memory.",
                (("{{purpose}} ({{device}})",
                  total("sieve_memory_bytes", by="device, purpose")),), stacked=True),
+         Panel("Cache by device", "bytes",
+               "Cache bytes by state, and whose memory they are: the host's or a GPU's (cuda:0).",
+               (("{{state}} ({{device}})", by_device("sieve_kv_bytes", "state")),), stacked=True),
          Panel("Resident and accounted", "bytes",
-               "Resident memory, and the part of it beyond weights, cache and workspace. The second should not grow over hours.",
+               "Resident memory of the host, and the part of it beyond weights, cache and workspace. The second should not grow over hours.",
                (("resident, {{instance}}", f"process_resident_memory_bytes{SELECTED}"),
                 ("unaccounted, {{instance}}", f"instance:sieve_memory_unaccounted_bytes{SELECTED}")))),
         (Panel("Cache bytes a request", "bytes",
