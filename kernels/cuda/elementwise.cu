@@ -19,11 +19,19 @@ __global__ void EmbedKernel(EmbedParams p) {
   }
 }
 
+// Four neighbours at once.
+__device__ __forceinline__ void Store4(const float4& v, float* out) {
+  *reinterpret_cast<float4*>(out) = v;
+}
+template <typename T>
+__device__ __forceinline__ void Store4(const float4& v, T* out) {
+  *reinterpret_cast<uint2*>(out) = make_uint2(Pack<T>(v.x, v.y), Pack<T>(v.z, v.w));
+}
+
 template <typename T>
 __global__ void RmsNormKernel(RmsNormParams p) {
   __shared__ float warp_sums[kNormThreads / 32];
-  const int64_t row = p.rows != nullptr ? p.rows[blockIdx.x] : blockIdx.x;
-  const float4* x = reinterpret_cast<const float4*>(p.x + row * p.hidden);
+  const float4* x = reinterpret_cast<const float4*>(p.x + blockIdx.x * p.hidden);
   float squares = 0;
   for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kNormThreads) {
     squares = AddSquares(squares, x[i]);
@@ -35,11 +43,7 @@ __global__ void RmsNormKernel(RmsNormParams p) {
   const float4* weight = reinterpret_cast<const float4*>(p.weight);
   T* out = static_cast<T*>(p.out) + blockIdx.x * p.hidden;
   for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kNormThreads) {
-    const float4 y = Normalize(x[i], scale, weight[i]);
-    out[4 * i] = FromFloat<T>(y.x);
-    out[4 * i + 1] = FromFloat<T>(y.y);
-    out[4 * i + 2] = FromFloat<T>(y.z);
-    out[4 * i + 3] = FromFloat<T>(y.w);
+    Store4(Normalize(x[i], scale, weight[i]), out + 4 * i);
   }
 }
 
@@ -52,7 +56,21 @@ __global__ void SwiGluKernel(SwiGluParams p) {
   }
 }
 
+__global__ void GatherRowsKernel(GatherRowsParams p) {
+  const int64_t chunks = p.row_bytes / 16;
+  const uint4* from = static_cast<const uint4*>(p.from) + p.rows[blockIdx.x] * chunks;
+  uint4* out = static_cast<uint4*>(p.out) + blockIdx.x * chunks;
+  for (int64_t i = threadIdx.x; i < chunks; i += kThreads) out[i] = from[i];
+}
+
 }  // namespace
+
+cudaError_t GatherRows(const GatherRowsParams& params, cudaStream_t stream) {
+  if (params.row_bytes % 16 != 0) return cudaErrorInvalidValue;
+  if (params.num_rows == 0) return cudaSuccess;
+  GatherRowsKernel<<<params.num_rows, kThreads, 0, stream>>>(params);
+  return cudaGetLastError();
+}
 
 cudaError_t Embed(const EmbedParams& params, cudaStream_t stream) {
   if (params.num_tokens == 0) return cudaSuccess;

@@ -22,11 +22,10 @@ struct EmbedParams {
 };
 cudaError_t Embed(const EmbedParams& params, cudaStream_t stream);
 
-// out[t, i] = x[r, i] * weight[i] / sqrt(mean(x[r]^2) + epsilon), r = rows ? rows[t] : t. The sum's
-// order depends on `hidden` alone.
+// out[t, i] = x[t, i] * weight[i] / sqrt(mean(x[t]^2) + epsilon). The sum's order depends on
+// `hidden` alone.
 struct RmsNormParams {
-  const float* x = nullptr;       // [.., hidden]
-  const int32_t* rows = nullptr;  // [num_tokens], or none
+  const float* x = nullptr;       // [num_tokens, hidden]
   const float* weight = nullptr;  // [hidden]
   void* out = nullptr;            // [num_tokens, hidden]
   DType dtype = DType::kBF16;     // of out
@@ -35,6 +34,16 @@ struct RmsNormParams {
   float epsilon = 0;
 };
 cudaError_t RmsNorm(const RmsNormParams& params, cudaStream_t stream);
+
+// Row i of out = row rows[i] of from. Buffers are apart from each other and 16-byte aligned.
+struct GatherRowsParams {
+  const void* from = nullptr;
+  const int32_t* rows = nullptr;  // [num_rows]
+  void* out = nullptr;
+  int64_t num_rows = 0;
+  int64_t row_bytes = 0;  // a multiple of 16
+};
+cudaError_t GatherRows(const GatherRowsParams& params, cudaStream_t stream);
 
 // out[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g)).
 struct SwiGluParams {

@@ -36,7 +36,7 @@ ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base
   Activations act;
   act.hidden = carver.Take<float>(t * config_.hidden_size);
   act.normed = carver.Take<char>(t * config_.hidden_size * element);
-  act.qkv = carver.Take<float>(t * QkvCols());
+  act.qkv = carver.Take<float>(t * std::max(QkvCols(), config_.hidden_size));
   act.q = carver.Take<char>(t * q_cols * element);
   act.attention = carver.Take<char>(t * q_cols * element);
   act.gate_up =
@@ -166,17 +166,43 @@ cudaError_t ForwardPass::Launch(const StepArrays& arrays, const StepShape& shape
                               .num_tokens = shape.tokens,
                               .half = config_.head_dim / 2},
                              stream));
+  Rows rows = {act_.hidden, act_.attention, shape.tokens};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    SIEVE_TRY(AttentionBlock(arrays, shape, table_stride, layer, stream));
-    SIEVE_TRY(MlpBlock(shape, layer, stream));
+    SIEVE_TRY(QkvBlock(arrays, shape, table_stride, layer, stream));
+    if (layer + 1 == config_.num_layers && shape.logit_rows == 0) return cudaSuccess;
+    SIEVE_TRY(Attend(arrays, shape, table_stride, layer, stream));
+    if (layer + 1 == config_.num_layers) SIEVE_TRY(KeepLogitRows(arrays, shape, &rows, stream));
+    SIEVE_TRY(AddProduct(weights_->layers[layer].o, rows.attention, rows, stream));
+    SIEVE_TRY(MlpBlock(rows, layer, stream));
   }
-  return Head(arrays, shape, stream);
+  return Head(rows, stream);
 }
 
-cudaError_t ForwardPass::Norm(const float* weight, const int32_t* rows, int64_t tokens,
+cudaError_t ForwardPass::KeepLogitRows(const StepArrays& arrays, const StepShape& shape, Rows* rows,
+                                       cudaStream_t stream) {
+  if (shape.only_decodes) return cudaSuccess;  // all of them, in order
+  const int64_t q_cols = config_.num_heads * config_.head_dim;
+  // Neither is needed any more.
+  const Rows kept = {act_.qkv, act_.q, shape.logit_rows};
+  SIEVE_TRY(cuda::GatherRows({.from = rows->residual,
+                              .rows = arrays.logit_rows,
+                              .out = kept.residual,
+                              .num_rows = kept.count,
+                              .row_bytes = config_.hidden_size * 4},
+                             stream));
+  SIEVE_TRY(cuda::GatherRows({.from = rows->attention,
+                              .rows = arrays.logit_rows,
+                              .out = act_.q,
+                              .num_rows = kept.count,
+                              .row_bytes = q_cols * InfoOf(dtype_).bytes},
+                             stream));
+  *rows = kept;
+  return cudaSuccess;
+}
+
+cudaError_t ForwardPass::Norm(const float* weight, const float* residual, int64_t tokens,
                               cudaStream_t stream) {
-  return cuda::RmsNorm({.x = act_.hidden,
-                        .rows = rows,
+  return cuda::RmsNorm({.x = residual,
                         .weight = weight,
                         .out = act_.normed,
                         .dtype = dtype_,
@@ -200,32 +226,30 @@ cudaError_t ForwardPass::Product(const CudaMatrix& matrix, const void* x, int64_
                       stream);
 }
 
-cudaError_t ForwardPass::AddProduct(const CudaMatrix& matrix, const void* x, int64_t tokens,
+cudaError_t ForwardPass::AddProduct(const CudaMatrix& matrix, const void* x, const Rows& rows,
                                     cudaStream_t stream) {
-  return Product(matrix, x, tokens, act_.hidden, stream, /*accumulate=*/true);
+  return Product(matrix, x, rows.count, rows.residual, stream, /*accumulate=*/true);
 }
 
-cudaError_t ForwardPass::AttentionBlock(const StepArrays& arrays, const StepShape& shape,
-                                        int64_t table_stride, int64_t layer, cudaStream_t stream) {
+cudaError_t ForwardPass::QkvBlock(const StepArrays& arrays, const StepShape& shape,
+                                  int64_t table_stride, int64_t layer, cudaStream_t stream) {
   const CudaLayerWeights& w = weights_->layers[layer];
-  SIEVE_TRY(Norm(w.attention_norm, nullptr, shape.tokens, stream));
+  SIEVE_TRY(Norm(w.attention_norm, act_.hidden, shape.tokens, stream));
   SIEVE_TRY(Product(w.qkv, act_.normed, shape.tokens, act_.qkv, stream));
-  SIEVE_TRY(cuda::RopeAndStore({.qkv = act_.qkv,
-                                .cosines = act_.cosines,
-                                .sines = act_.sines,
-                                .block_tables = arrays.block_tables,
-                                .block_table_stride = table_stride,
-                                .sequences = arrays.sequences,
-                                .positions = arrays.positions,
-                                .kv = Layer(layer),
-                                .q = act_.q,
-                                .num_tokens = shape.tokens,
-                                .num_heads = config_.num_heads,
-                                .num_kv_heads = config_.num_kv_heads,
-                                .interleaved = config_.rope_interleaved},
-                               stream));
-  SIEVE_TRY(Attend(arrays, shape, table_stride, layer, stream));
-  return AddProduct(w.o, act_.attention, shape.tokens, stream);
+  return cuda::RopeAndStore({.qkv = act_.qkv,
+                             .cosines = act_.cosines,
+                             .sines = act_.sines,
+                             .block_tables = arrays.block_tables,
+                             .block_table_stride = table_stride,
+                             .sequences = arrays.sequences,
+                             .positions = arrays.positions,
+                             .kv = Layer(layer),
+                             .q = act_.q,
+                             .num_tokens = shape.tokens,
+                             .num_heads = config_.num_heads,
+                             .num_kv_heads = config_.num_kv_heads,
+                             .interleaved = config_.rope_interleaved},
+                            stream);
 }
 
 cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape,
@@ -246,27 +270,25 @@ cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape
   return cuda::DecodeAttention(p, shape.max_splits, act_.partials, stream);
 }
 
-cudaError_t ForwardPass::MlpBlock(const StepShape& shape, int64_t layer, cudaStream_t stream) {
+cudaError_t ForwardPass::MlpBlock(const Rows& rows, int64_t layer, cudaStream_t stream) {
   const CudaLayerWeights& w = weights_->layers[layer];
-  SIEVE_TRY(Norm(w.mlp_norm, nullptr, shape.tokens, stream));
+  SIEVE_TRY(Norm(w.mlp_norm, rows.residual, rows.count, stream));
   SIEVE_TRY(cuda::GatedMatMul({.weights = w.gate_up.data,
                                .x = act_.normed,
                                .bias = w.gate_up.bias,
                                .inner = act_.inner,
                                .gate_up = act_.gate_up,
                                .dtype = dtype_,
-                               .num_tokens = shape.tokens,
+                               .num_tokens = rows.count,
                                .intermediate = config_.intermediate_size,
                                .inputs = w.gate_up.inputs},
                               stream));
-  return AddProduct(w.down, act_.inner, shape.tokens, stream);
+  return AddProduct(w.down, act_.inner, rows, stream);
 }
 
-cudaError_t ForwardPass::Head(const StepArrays& arrays, const StepShape& shape,
-                              cudaStream_t stream) {
-  if (shape.logit_rows == 0) return cudaSuccess;
-  SIEVE_TRY(Norm(weights_->final_norm, arrays.logit_rows, shape.logit_rows, stream));
-  return Product(weights_->head, act_.normed, shape.logit_rows, act_.logits, stream);
+cudaError_t ForwardPass::Head(const Rows& rows, cudaStream_t stream) {
+  SIEVE_TRY(Norm(weights_->final_norm, rows.residual, rows.count, stream));
+  return Product(weights_->head, act_.normed, rows.count, act_.logits, stream);
 }
 
 }  // namespace sieve

@@ -49,7 +49,7 @@ class ForwardPass {
   struct Activations {
     float* hidden = nullptr;       // [T, hidden]
     void* normed = nullptr;        // [T, hidden], element
-    float* qkv = nullptr;          // [T, (num_heads + 2 num_kv_heads) head_dim]
+    float* qkv = nullptr;          // [T, (num_heads + 2 num_kv_heads) head_dim], or [T, hidden]
     void* q = nullptr;             // [T, num_heads, head_dim], element
     void* attention = nullptr;     // [T, num_heads, head_dim], element
     float* gate_up = nullptr;      // [T, 2 intermediate], where no kernel does without
@@ -72,19 +72,29 @@ class ForwardPass {
   cuda::DecodeStepParams DecodeStepOf(const StepArrays& arrays, const StepShape& shape,
                                       int64_t table_stride) const;
   absl::Status UploadConstants();
-  cudaError_t AttentionBlock(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
-                             int64_t layer, cudaStream_t stream);
+  // What the second half of a layer works on.
+  struct Rows {
+    float* residual = nullptr;        // [count, hidden]
+    const void* attention = nullptr;  // [count, num_heads, head_dim], element
+    int64_t count = 0;
+  };
+  // Projections and rotation; keys and values into the cache.
+  cudaError_t QkvBlock(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
+                       int64_t layer, cudaStream_t stream);
+  // In the last layer the rows whose logits are wanted, in their order, are all that is.
+  cudaError_t KeepLogitRows(const StepArrays& arrays, const StepShape& shape, Rows* rows,
+                            cudaStream_t stream);
   cudaError_t Attend(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
                      int64_t layer, cudaStream_t stream);
-  cudaError_t MlpBlock(const StepShape& shape, int64_t layer, cudaStream_t stream);
-  cudaError_t Head(const StepArrays& arrays, const StepShape& shape, cudaStream_t stream);
+  cudaError_t MlpBlock(const Rows& rows, int64_t layer, cudaStream_t stream);
+  cudaError_t Head(const Rows& rows, cudaStream_t stream);
   // y (+)= matrix x, for so many tokens.
   cudaError_t Product(const CudaMatrix& matrix, const void* x, int64_t tokens, float* y,
                       cudaStream_t stream, bool accumulate = false);
   // Adds to the residual stream.
-  cudaError_t AddProduct(const CudaMatrix& matrix, const void* x, int64_t tokens,
+  cudaError_t AddProduct(const CudaMatrix& matrix, const void* x, const Rows& rows,
                          cudaStream_t stream);
-  cudaError_t Norm(const float* weight, const int32_t* rows, int64_t tokens, cudaStream_t stream);
+  cudaError_t Norm(const float* weight, const float* residual, int64_t tokens, cudaStream_t stream);
 
   ModelConfig config_;
   const CudaWeights* weights_ = nullptr;

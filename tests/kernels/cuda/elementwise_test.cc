@@ -32,21 +32,19 @@ TEST(CudaElementwiseTest, EmbedCopiesRows) {
 }
 
 TEST(CudaElementwiseTest, RmsNormIsTheSpecification) {
+  constexpr int64_t kTokens = 3;
   for (const DType dtype : kDTypes) {
     for (const int64_t hidden : {4, 576, 1028, 2048}) {
-      const std::vector<float> x = RandomValues(3 * hidden, DType::kF32, 2);
+      const std::vector<float> x = RandomValues(kTokens * hidden, DType::kF32, 2);
       const std::vector<float> weight = RandomValues(hidden, DType::kF32, 3);
-      const std::vector<int32_t> rows = {2, 0};
       const DeviceBuffer<float> device_x(x), device_weight(weight);
-      const DeviceBuffer<int32_t> device_rows(rows);
-      const DeviceBuffer<char> out(rows.size() * hidden * InfoOf(dtype).bytes);
-      Check(RmsNorm({device_x.get(), device_rows.get(), device_weight.get(), out.get(), dtype, 2,
-                     hidden, 1e-5f},
+      const DeviceBuffer<char> out(kTokens * hidden * InfoOf(dtype).bytes);
+      Check(RmsNorm({device_x.get(), device_weight.get(), out.get(), dtype, kTokens, hidden, 1e-5f},
                     nullptr));
       const std::vector<float> got = Decode(out.Read(), dtype);
       std::vector<float> want(hidden);
-      for (size_t t = 0; t < rows.size(); ++t) {
-        RmsNormReference(&x[rows[t] * hidden], weight.data(), 1e-5, hidden, want.data());
+      for (int64_t t = 0; t < kTokens; ++t) {
+        RmsNormReference(&x[t * hidden], weight.data(), 1e-5, hidden, want.data());
         for (int64_t i = 0; i < hidden; ++i) {
           ASSERT_NEAR(got[t * hidden + i], want[i],
                       (Epsilon(dtype) + 1e-6) * std::abs(want[i]) + 1e-7);
@@ -54,6 +52,25 @@ TEST(CudaElementwiseTest, RmsNormIsTheSpecification) {
       }
     }
   }
+}
+
+TEST(CudaElementwiseTest, GatheredRowsAreThoseAskedFor) {
+  for (const int64_t width : {4, 36, 2048}) {
+    const std::vector<float> from = RandomValues(5 * width, DType::kF32, 6);
+    const std::vector<int32_t> rows = {4, 0, 0, 3};
+    const DeviceBuffer<float> device_from(from), out(rows.size() * width);
+    const DeviceBuffer<int32_t> device_rows(rows);
+    Check(GatherRows({device_from.get(), device_rows.get(), out.get(),
+                      static_cast<int64_t>(rows.size()), width * 4},
+                     nullptr));
+    const std::vector<float> got = out.Read();
+    for (size_t r = 0; r < rows.size(); ++r) {
+      for (int64_t i = 0; i < width; ++i) {
+        ASSERT_EQ(got[r * width + i], from[rows[r] * width + i]);
+      }
+    }
+  }
+  EXPECT_EQ(GatherRows({nullptr, nullptr, nullptr, 1, 8}, nullptr), cudaErrorInvalidValue);
 }
 
 TEST(CudaElementwiseTest, SwiGluIsTheSpecification) {
