@@ -14,6 +14,7 @@
 #include "kernels/cuda/decode_step_products.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/row_math.cuh"
+#include "kernels/cuda/weight_stream.cuh"
 
 namespace sieve::cuda {
 

@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "kernels/cuda/decode_step_plan.cuh"
-#include "kernels/cuda/element.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/weight_stream.cuh"
 
@@ -19,9 +18,10 @@ __device__ __forceinline__ void ConsumerSync() {
 
 // Where a lane's rows for ldmatrix are, in shared memory.
 struct LaneAddresses {
-  uint32_t x = 0;  // of the activations [num_tokens, stride]: row lane % 8, chunk lane / 8
-  uint32_t weights[4] =
-      {};  // of a tile, for each 16 of k: row lane % 16, chunk lane / 16, permuted
+  // Of the activations [num_tokens, stride]: row lane % 8, chunk lane / 8.
+  uint32_t x = 0;
+  // Of a tile, for each 16 of k: row lane % 16, chunk lane / 16, permuted.
+  uint32_t weights[4] = {};
 };
 
 // Rows of tokens that do not exist are those of the first; nobody looks at their columns.
