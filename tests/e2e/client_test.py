@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -149,5 +150,5 @@ def test_the_python_example(server, tmp_path):
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
         env=dict(os.environ, SIEVE_ADDRESS=server.address, no_proxy="127.0.0.1"))
     assert done.returncode == 0, done.stderr
-    assert "Paris" in done.stdout
-    assert "generated]" in done.stdout
+    # What a small model draws need not be right.
+    assert re.fullmatch(r"\S.*\n\[\d+ prompt tokens, [1-9]\d* generated\]\n", done.stdout, re.DOTALL)
