@@ -3,6 +3,7 @@
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/decode_attention.h"
+#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
 
 namespace sieve::cuda {
@@ -18,15 +19,19 @@ __global__ void __launch_bounds__(32)
   extern __shared__ __align__(128) char shared_bytes[];
   T* const shared = reinterpret_cast<T*>(shared_bytes);
   constexpr int kStages = kHeadDim <= 64 ? kPagesPerSplit : 2;
+  LetNextBegin();
   const AttentionTile tile = p.tiles[blockIdx.z];
   const int kv_head = blockIdx.y, split = blockIdx.x;
   const int first_page = split * kPagesPerSplit;
   const int pages = min(kPagesPerSplit, tile.position / kPageTokens + 1 - first_page);
-  if (pages <= 0) return;
+  if (pages <= 0) return WaitForPrevious();
   const Place place(p, tile, kv_head);
+  // Where the pages are is known before the step, what the last of them holds is not.
+  const int32_t id = place.table[first_page + min(static_cast<int>(threadIdx.x), pages - 1)];
+  WaitForPrevious();
   const auto load = [&](int page) {
     if (page < pages) {
-      LoadPage<T, kHeadDim, 32>(place.page(p, first_page + page),
+      LoadPage<T, kHeadDim, 32>(place.pages + __shfl_sync(~0u, id, page) * p.kv.page_stride,
                                 tile.position + 1 - (first_page + page) * kPageTokens,
                                 shared + page % kStages * 2 * kTileElements<kHeadDim>);
     }
@@ -70,12 +75,14 @@ __global__ void __launch_bounds__(32)
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kHeadDim)
     MergeKernel(PagedAttentionParams p, const float* partials, int max_splits) {
+  LetNextBegin();
   const AttentionTile tile = p.tiles[blockIdx.y];
   const int head = blockIdx.x, splits = tile.position / kSplitTokens + 1;
   const float* partial =
       partials + (blockIdx.y * p.num_heads + head) * max_splits * PartialFloats(kHeadDim);
   SoftmaxState state;
   float out = 0;
+  WaitForPrevious();
 #pragma unroll 4
   for (int split = 0; split < splits; ++split, partial += PartialFloats(kHeadDim)) {
     const MergeFactors f = Merge(&state, {partial[kHeadDim], partial[kHeadDim + 1]});
@@ -107,12 +114,12 @@ cudaError_t DecodeAttention(const PagedAttentionParams& params, int64_t max_spli
     static const cudaError_t allowed = AllowShared(DecodeKernel<T, kDim>, kBytes);
     if (allowed != cudaSuccess) return allowed;
     const dim3 grid(max_splits, params.num_kv_heads, params.num_tiles);
-    DecodeKernel<T, kDim>
-        <<<grid, 32, kBytes, stream>>>(params, ScaleLog2(params), partials, max_splits);
-    if (cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
+    const cudaError_t error = LaunchDependent(DecodeKernel<T, kDim>, {grid, 32, kBytes}, stream,
+                                              params, ScaleLog2(params), partials, max_splits);
+    if (error != cudaSuccess) return error;
     const dim3 merge_grid(params.num_heads, params.num_tiles);
-    MergeKernel<T, kDim><<<merge_grid, kDim, 0, stream>>>(params, partials, max_splits);
-    return cudaGetLastError();
+    return LaunchDependent(MergeKernel<T, kDim>, {merge_grid, kDim}, stream, params, partials,
+                           max_splits);
   });
 }
 

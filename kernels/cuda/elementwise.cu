@@ -1,3 +1,4 @@
+#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/row_math.cuh"
@@ -11,6 +12,8 @@ constexpr int kThreads = 256;
 
 template <typename T>
 __global__ void EmbedKernel(EmbedParams p) {
+  LetNextBegin();
+  WaitForPrevious();
   const T* table = static_cast<const T*>(p.table);
   const int64_t row = p.tokens[blockIdx.x];
   float* out = p.out + blockIdx.x * p.hidden;
@@ -30,6 +33,8 @@ __device__ __forceinline__ void Store4(const float4& v, T* out) {
 
 template <typename T>
 __global__ void RmsNormKernel(RmsNormParams p) {
+  LetNextBegin();
+  WaitForPrevious();
   __shared__ float warp_sums[kNormThreads / 32];
   const float4* x = reinterpret_cast<const float4*>(p.x + blockIdx.x * p.hidden);
   float squares = 0;
@@ -49,6 +54,8 @@ __global__ void RmsNormKernel(RmsNormParams p) {
 
 template <typename T>
 __global__ void SwiGluKernel(SwiGluParams p) {
+  LetNextBegin();
+  WaitForPrevious();
   const float* gate_up = p.gate_up + blockIdx.x * 2 * p.inner;
   T* out = static_cast<T*>(p.out) + blockIdx.x * p.inner;
   for (int64_t i = threadIdx.x; i < p.inner; i += kThreads) {
@@ -63,6 +70,14 @@ __global__ void GatherRowsKernel(GatherRowsParams p) {
   for (int64_t i = threadIdx.x; i < chunks; i += kThreads) out[i] = from[i];
 }
 
+// A block a token.
+template <typename Params>
+cudaError_t LaunchOfTokens(void (*kernel)(Params), unsigned threads, const Params& params,
+                           cudaStream_t stream) {
+  const auto blocks = static_cast<unsigned>(params.num_tokens);
+  return LaunchDependent(kernel, {blocks, threads}, stream, params);
+}
+
 }  // namespace
 
 cudaError_t GatherRows(const GatherRowsParams& params, cudaStream_t stream) {
@@ -75,8 +90,7 @@ cudaError_t GatherRows(const GatherRowsParams& params, cudaStream_t stream) {
 cudaError_t Embed(const EmbedParams& params, cudaStream_t stream) {
   if (params.num_tokens == 0) return cudaSuccess;
   return WithElement(params.dtype, [&](auto element) {
-    EmbedKernel<decltype(element)><<<params.num_tokens, kThreads, 0, stream>>>(params);
-    return cudaGetLastError();
+    return LaunchOfTokens(EmbedKernel<decltype(element)>, kThreads, params, stream);
   });
 }
 
@@ -84,8 +98,7 @@ cudaError_t RmsNorm(const RmsNormParams& params, cudaStream_t stream) {
   if (params.hidden % 4 != 0) return cudaErrorInvalidValue;
   if (params.num_tokens == 0) return cudaSuccess;
   return WithElement(params.dtype, [&](auto element) {
-    RmsNormKernel<decltype(element)><<<params.num_tokens, kNormThreads, 0, stream>>>(params);
-    return cudaGetLastError();
+    return LaunchOfTokens(RmsNormKernel<decltype(element)>, kNormThreads, params, stream);
   });
 }
 
@@ -93,8 +106,7 @@ cudaError_t SwiGlu(const SwiGluParams& params, cudaStream_t stream) {
   if (params.inner % 8 != 0) return cudaErrorInvalidValue;
   if (params.num_tokens == 0) return cudaSuccess;
   return WithElement(params.dtype, [&](auto element) {
-    SwiGluKernel<decltype(element)><<<params.num_tokens, kThreads, 0, stream>>>(params);
-    return cudaGetLastError();
+    return LaunchOfTokens(SwiGluKernel<decltype(element)>, kThreads, params, stream);
   });
 }
 

@@ -1,10 +1,12 @@
 // Products on Hopper: two threads have weights and activations copied through a ring of stages in
 // shared memory, and two warpgroups multiply. A block stays for many tiles; one tile's sums are
-// stored under the products of the next.
+// stored under the products of the next. The weights, which no kernel writes, begin to come while
+// the kernel before still runs.
 
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/hopper_matmul.h"
 #include "kernels/cuda/hopper_plan.h"
 #include "kernels/cuda/hopper_store.cuh"
@@ -149,6 +151,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) char shared_bytes[];
   auto* const shared = reinterpret_cast<typename Tile::Shared*>(shared_bytes);
+  LetNextBegin();
   if (threadIdx.x == 0) {
     for (int i = 0; i < Tile::kStages; ++i) {
       shared->full[i].Init(2);
@@ -160,10 +163,12 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   __syncthreads();
   constexpr int kProducers = kWarpgroupThreads * kWarpgroups;
   if (threadIdx.x < kProducers) {
+    WaitForPrevious();
     Consume<Tile, T, kGated>(args, shared);
   } else if (threadIdx.x == kProducers) {
     Produce<Tile, true>(args, shared);
   } else if (threadIdx.x == kProducers + 32) {
+    WaitForPrevious();
     Produce<Tile, false>(args, shared);
   }
   // Who stores the first chain of a tile arrives here after that; who stores the second one has.
@@ -204,17 +209,13 @@ cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaS
                           &args.weights);
   if (error != cudaSuccess) return error;
   const int tiles = args.token_tiles * args.output_tiles;
-  cudaLaunchAttribute cluster = {};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {2, 1, 1};
-  cudaLaunchConfig_t config = {};
-  config.gridDim = splits_chains ? 2 * tiles : std::min(tiles, Multiprocessors());
-  config.blockDim = Tile::kThreads;
-  config.dynamicSmemBytes = kBytes;
-  config.stream = stream;
-  config.attrs = &cluster;
-  config.numAttrs = splits_chains ? 1 : 0;
-  return cudaLaunchKernelEx(&config, kKernel, args);
+  LaunchShape shape;
+  shape.grid = splits_chains ? 2 * tiles : std::min(tiles, Multiprocessors());
+  shape.block = Tile::kThreads;
+  shape.shared_bytes = kBytes;
+  shape.cluster_blocks = splits_chains ? 2 : 1;
+  shape.is_long = p.num_tokens > kMostDependent;
+  return LaunchDependent(kKernel, shape, stream, args);
 }
 
 template <typename T, bool kGated>

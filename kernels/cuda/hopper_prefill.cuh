@@ -12,6 +12,7 @@
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/attention_wgmma.cuh"
+#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/page_ring.cuh"
 #include "kernels/dtype.h"
@@ -171,6 +172,7 @@ __global__ void __launch_bounds__(HopperPrefillThreads(kHeadDim), 1)
   static_assert(kRingSlots<kHeadDim> >= HopperPrefillWarpgroups(kHeadDim));
   extern __shared__ __align__(1024) char shared_bytes[];
   auto* const ring = reinterpret_cast<PageRing<kHeadDim>*>(shared_bytes);
+  LetNextBegin();
   // Long tiles first, of all heads: the last ones to run are short.
   const int kv_heads = static_cast<int>(p.num_kv_heads), kv_head = blockIdx.x % kv_heads;
   const AttentionTile tile = p.tiles[p.num_tiles - 1 - blockIdx.x / kv_heads];
@@ -178,6 +180,7 @@ __global__ void __launch_bounds__(HopperPrefillThreads(kHeadDim), 1)
   const int warpgroup = threadIdx.x / 128;
   if (threadIdx.x == 0) ring->Init((rows + 63) / 64 * 4);
   __syncthreads();
+  WaitForPrevious();
   if (warpgroup == HopperPrefillWarpgroups(kHeadDim)) {
     LowerRegisters<24>();
     if (threadIdx.x / 32 % 4 == 0) {

@@ -2,6 +2,7 @@
 #include "kernels/cuda/attention_float.cuh"
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/hopper_prefill.cuh"
 #include "kernels/cuda/prefill_attention.h"
@@ -73,9 +74,9 @@ cudaError_t LaunchHopper(const PagedAttentionParams& params, cudaStream_t stream
   static const cudaError_t allowed = AllowShared(HopperPrefillKernel<T, kHeadDim>, kBytes);
   if (allowed != cudaSuccess) return allowed;
   const auto grid = static_cast<unsigned>(params.num_tiles * params.num_kv_heads);
-  HopperPrefillKernel<T, kHeadDim>
-      <<<grid, HopperPrefillThreads(kHeadDim), kBytes, stream>>>(params, ScaleLog2(params));
-  return cudaGetLastError();
+  return LaunchDependent(HopperPrefillKernel<T, kHeadDim>,
+                         {grid, HopperPrefillThreads(kHeadDim), kBytes}, stream, params,
+                         ScaleLog2(params));
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/row_math.cuh"
@@ -8,6 +9,8 @@ namespace {
 constexpr int kThreads = 256;
 
 __global__ void AnglesKernel(RopeAnglesParams p) {
+  LetNextBegin();
+  WaitForPrevious();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= p.num_tokens * p.half) return;
   const float angle = static_cast<float>(p.positions[i / p.half]) * p.frequencies[i % p.half];
@@ -18,6 +21,7 @@ __global__ void AnglesKernel(RopeAnglesParams p) {
 // One block a token; a thread rotates pairs.
 template <typename T>
 __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
+  LetNextBegin();
   const int64_t t = blockIdx.x;
   const int d = static_cast<int>(p.kv.head_dim), half = d / 2;
   const int heads = static_cast<int>(p.num_heads), kv_heads = static_cast<int>(p.num_kv_heads);
@@ -27,6 +31,7 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
       p.block_tables[p.sequences[t] * p.block_table_stride + position / kPageTokens];
   char* const page_base = p.kv.base + page * p.kv.page_stride;
   const int slot = position % kPageTokens;
+  WaitForPrevious();
   for (int i = threadIdx.x; i < (heads + 2 * kv_heads) * half; i += blockDim.x) {
     const int head = i / half, pair = i % half;
     const bool adjacent = p.interleaved || head >= heads + kv_heads;
@@ -57,15 +62,16 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
 cudaError_t RopeAngles(const RopeAnglesParams& params, cudaStream_t stream) {
   const int64_t n = params.num_tokens * params.half;
   if (n == 0) return cudaSuccess;
-  AnglesKernel<<<(n + kThreads - 1) / kThreads, kThreads, 0, stream>>>(params);
-  return cudaGetLastError();
+  const auto blocks = static_cast<unsigned>((n + kThreads - 1) / kThreads);
+  return LaunchDependent(AnglesKernel, {blocks, kThreads}, stream, params);
 }
 
 cudaError_t RopeAndStore(const RopeAndStoreParams& params, cudaStream_t stream) {
   if (params.num_tokens == 0) return cudaSuccess;
   return WithElement(params.kv.dtype, [&](auto element) {
-    RopeAndStoreKernel<decltype(element)><<<params.num_tokens, kThreads, 0, stream>>>(params);
-    return cudaGetLastError();
+    const auto blocks = static_cast<unsigned>(params.num_tokens);
+    return LaunchDependent(RopeAndStoreKernel<decltype(element)>, {blocks, kThreads}, stream,
+                           params);
   });
 }
 
