@@ -7,8 +7,8 @@
 
 namespace sieve::cuda {
 
-// A row of y has the same bits whatever the number of tokens. Weights and bias may be read while the
-// kernel before in the stream still runs: it must not be the one that writes them.
+// A row of y has the same bits whatever the number of tokens. Weights and bias may be read while
+// the kernel before in the stream still runs: it must not be the one that writes them.
 cudaError_t MatMul(const MatMulParams& params, cudaStream_t stream);
 
 // The same of inner.
