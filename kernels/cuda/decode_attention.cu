@@ -69,11 +69,18 @@ __global__ void __launch_bounds__(kHeadDim)
       states[i] = *reinterpret_cast<const float2*>(at + kHeadDim);
       values[i] = at[threadIdx.x];
     }
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (i >= left) break;
+    const auto merge = [&](int i) {
       const MergeFactors f = Merge(&state, {states[i].x, states[i].y});
       out = MergeValue(f, out, values[i]);
+    };
+    if (left >= kAhead) {  // without branches, so that the factors of many are on their way
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) merge(i);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (i < left) merge(i);
+      }
     }
   }
   T* to = static_cast<T*>(p.out) + (tile.first_token * p.num_heads + head) * kHeadDim;
