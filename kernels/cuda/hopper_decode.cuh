@@ -139,8 +139,8 @@ class PageCopier {
     const uint64_t from = __shfl_sync(~0u, reinterpret_cast<uint64_t>(from_), page_++);
     if (threadIdx.x % 32 == 0) {
       full_[slot_].ArriveExpecting(Shared::kSlotBytes);
-      CopyBulk(slots_[slot_], reinterpret_cast<const char*>(from), Shared::kSlotBytes,
-               &full_[slot_]);
+      CopyBulkOnce(slots_[slot_], reinterpret_cast<const char*>(from), Shared::kSlotBytes,
+                   &full_[slot_]);
     }
     slot_ = slot_ + 1 == Shared::kSlots ? 0 : slot_ + 1;
   }
