@@ -80,6 +80,20 @@ __device__ __forceinline__ void LoadPage(const char* page, int visible, T* share
   }
 }
 
+// Clears rows row .. 63 of a swizzled page of values, which are after the last token: whatever they
+// hold, weights of zero would not hide a NaN. By a warp.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void ClearRowsFrom(T* values, int row) {
+  static_assert(kSwizzledPage<kHeadDim>);
+  const int lane = threadIdx.x % 32;
+  for (int column = 0; column < kHeadDim / 64; ++column) {
+    for (int i = row + lane / 8; i < kPageTokens; i += 4) {
+      T* const at = values + (column * kPageTokens + i) * 64 + lane % 8 * 8;
+      *reinterpret_cast<uint4*>(at) = make_uint4(0, 0, 0, 0);
+    }
+  }
+}
+
 // What a warp holds of its 16 rows. Lane 4 g + t: rows g and g + 8.
 template <typename T, int kHeadDim>
 struct WarpRows {

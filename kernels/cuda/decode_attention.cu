@@ -3,19 +3,18 @@
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/decode_attention.h"
+#include "kernels/cuda/decode_partial.cuh"
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/hopper_decode.cuh"
 
 namespace sieve::cuda {
 namespace {
 
-// Floats of a partial result: out[head_dim], max, total.
-__host__ __device__ constexpr int64_t PartialFloats(int64_t head_dim) { return head_dim + 2; }
-
 // A block of one warp: one split of one tile of one token.
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(32)
-    DecodeKernel(PagedAttentionParams p, float scale_log2, float* partials, int max_splits) {
+    DecodeKernel(PagedAttentionParams p, float scale_log2, DecodePartials partials) {
   extern __shared__ __align__(128) char shared_bytes[];
   T* const shared = reinterpret_cast<T*>(shared_bytes);
   constexpr int kStages = kHeadDim <= 64 ? kPagesPerSplit : 2;
@@ -51,45 +50,121 @@ __global__ void __launch_bounds__(32)
                             (first_page + page) * kPageTokens, scale_log2, &sums);
     __syncwarp();
   }
-  const int group = static_cast<int>(p.num_heads / p.num_kv_heads);
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = threadIdx.x / 4 + 8 * r;
-    if (row >= group) continue;
-    float* partial =
-        partials + ((blockIdx.z * p.num_heads + kv_head * group + row) * max_splits + split) *
-                       PartialFloats(kHeadDim);
-#pragma unroll
-    for (int n = 0; n < kHeadDim / 8; ++n) {
-      float2* at = reinterpret_cast<float2*>(partial + 8 * n + threadIdx.x % 4 * 2);
-      *at = make_float2(sums.out[n][2 * r], sums.out[n][2 * r + 1]);
-    }
-    if (threadIdx.x % 4 == 0) {
-      partial[kHeadDim] = sums.row[r].max;
-      partial[kHeadDim + 1] = sums.row[r].total;
-    }
-  }
+  StorePartial(p, partials, static_cast<int>(blockIdx.z), kv_head, split, sums);
 }
 
-// A block a (tile, head), a thread an element.
-template <typename T, int kHeadDim>
+// A block a (tile, head), a thread an element. kAhead: splits that are read before they are merged,
+// one after the other.
+template <typename T, int kHeadDim, int kAhead>
 __global__ void __launch_bounds__(kHeadDim)
-    MergeKernel(PagedAttentionParams p, const float* partials, int max_splits) {
+    MergeKernel(PagedAttentionParams p, DecodePartials partials) {
   LetNextBegin();
   const AttentionTile tile = p.tiles[blockIdx.y];
   const int head = blockIdx.x, splits = tile.position / kSplitTokens + 1;
-  const float* partial =
-      partials + (blockIdx.y * p.num_heads + head) * max_splits * PartialFloats(kHeadDim);
+  const float* partial = partials.data + (blockIdx.y * p.num_heads + head) * partials.max_splits *
+                                             PartialFloats(kHeadDim);
   SoftmaxState state;
   float out = 0;
   WaitForPrevious();
-#pragma unroll 4
-  for (int split = 0; split < splits; ++split, partial += PartialFloats(kHeadDim)) {
-    const MergeFactors f = Merge(&state, {partial[kHeadDim], partial[kHeadDim + 1]});
-    out = MergeValue(f, out, partial[threadIdx.x]);
+  for (int left = splits; left > 0; left -= kAhead, partial += kAhead * PartialFloats(kHeadDim)) {
+    float2 states[kAhead];
+    float values[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (i >= left) break;
+      const float* const at = partial + i * PartialFloats(kHeadDim);
+      states[i] = *reinterpret_cast<const float2*>(at + kHeadDim);
+      values[i] = at[threadIdx.x];
+    }
+    const auto merge = [&](int i) {
+      const MergeFactors f = Merge(&state, {states[i].x, states[i].y});
+      out = MergeValue(f, out, values[i]);
+    };
+    if (left >= kAhead) {  // without branches, so that the factors of many are on their way
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) merge(i);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (i < left) merge(i);
+      }
+    }
   }
   T* to = static_cast<T*>(p.out) + (tile.first_token * p.num_heads + head) * kHeadDim;
   to[threadIdx.x] = FromFloat<T>(out * (1 / state.total));
+}
+
+template <typename T, int kHeadDim>
+cudaError_t LaunchPortable(const PagedAttentionParams& params, const DecodePartials& partials,
+                           cudaStream_t stream) {
+  constexpr int kStages = kHeadDim <= 64 ? kPagesPerSplit : 2;
+  constexpr int kBytes = kStages * 2 * kTileElements<kHeadDim> * static_cast<int>(sizeof(T));
+  static const cudaError_t allowed = AllowShared(DecodeKernel<T, kHeadDim>, kBytes);
+  if (allowed != cudaSuccess) return allowed;
+  const dim3 grid(partials.max_splits, params.num_kv_heads, params.num_tiles);
+  return LaunchDependent(DecodeKernel<T, kHeadDim>, {grid, 32, kBytes}, stream, params,
+                         ScaleLog2(params), partials);
+}
+
+// What a launch of HopperDecodeKernel needs to know of the device.
+struct HopperDevice {
+  bool is_hopper = false;
+  int multiprocessors = 0;
+  int shared_bytes = 0;  // that a block may have
+
+  static const HopperDevice& Get() {
+    static const HopperDevice device = [] {
+      HopperDevice d;
+      int id = 0, major = 0;
+      d.is_hopper =
+          cudaGetDevice(&id) == cudaSuccess &&
+          cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id) == cudaSuccess &&
+          cudaDeviceGetAttribute(&d.multiprocessors, cudaDevAttrMultiProcessorCount, id) ==
+              cudaSuccess &&
+          cudaDeviceGetAttribute(&d.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, id) ==
+              cudaSuccess &&
+          major == 9;
+      return d;
+    }();
+    return device;
+  }
+};
+
+template <typename T, int kHeadDim>
+cudaError_t LaunchHopper(const PagedAttentionParams& params, const DecodePartials& partials,
+                         cudaStream_t stream) {
+  const HopperDevice& device = HopperDevice::Get();
+  static const cudaError_t allowed =
+      AllowShared(HopperDecodeKernel<T, kHeadDim>, device.shared_bytes);
+  if (allowed != cudaSuccess) return allowed;
+  const int64_t bytes = HopperDecodeSharedBytes<kHeadDim>(params.num_tiles);
+  const auto grid = static_cast<unsigned>(device.multiprocessors);
+  return LaunchDependent(HopperDecodeKernel<T, kHeadDim>,
+                         {grid, 32 * HopperDecodeWarps(kHeadDim), static_cast<size_t>(bytes)},
+                         stream, params, ScaleLog2(params), partials);
+}
+
+template <typename T, int kHeadDim>
+cudaError_t LaunchSplits(const PagedAttentionParams& params, const DecodePartials& partials,
+                         cudaStream_t stream) {
+  if constexpr (HopperDecodeSupports(DType::kBF16, kHeadDim)) {
+    const HopperDevice& device = HopperDevice::Get();
+    if (device.is_hopper &&
+        HopperDecodeSharedBytes<kHeadDim>(params.num_tiles) <= device.shared_bytes) {
+      return LaunchHopper<T, kHeadDim>(params, partials, stream);
+    }
+  }
+  return LaunchPortable<T, kHeadDim>(params, partials, stream);
+}
+
+template <typename T, int kHeadDim>
+cudaError_t LaunchMerge(const PagedAttentionParams& params, const DecodePartials& partials,
+                        cudaStream_t stream) {
+  // Few splits leave registers for more blocks.
+  const auto kernel =
+      partials.max_splits <= 8 ? MergeKernel<T, kHeadDim, 8> : MergeKernel<T, kHeadDim, 32>;
+  const dim3 grid(params.num_heads, params.num_tiles);
+  return LaunchDependent(kernel, {grid, kHeadDim}, stream, params, partials);
 }
 
 }  // namespace
@@ -109,17 +184,11 @@ cudaError_t DecodeAttention(const PagedAttentionParams& params, int64_t max_spli
   return Dispatch(params, [&](auto element, auto head_dim) {
     using T = decltype(element);
     constexpr int kDim = decltype(head_dim)::value;
-    constexpr int kStages = kDim <= 64 ? kPagesPerSplit : 2;
-    constexpr int kBytes = kStages * 2 * kTileElements<kDim> * static_cast<int>(sizeof(T));
-    static const cudaError_t allowed = AllowShared(DecodeKernel<T, kDim>, kBytes);
-    if (allowed != cudaSuccess) return allowed;
-    const dim3 grid(max_splits, params.num_kv_heads, params.num_tiles);
-    const cudaError_t error = LaunchDependent(DecodeKernel<T, kDim>, {grid, 32, kBytes}, stream,
-                                              params, ScaleLog2(params), partials, max_splits);
-    if (error != cudaSuccess) return error;
-    const dim3 merge_grid(params.num_heads, params.num_tiles);
-    return LaunchDependent(MergeKernel<T, kDim>, {merge_grid, kDim}, stream, params, partials,
-                           max_splits);
+    const DecodePartials all = {partials, static_cast<int>(max_splits)};
+    if (cudaError_t error = LaunchSplits<T, kDim>(params, all, stream); error != cudaSuccess) {
+      return error;
+    }
+    return LaunchMerge<T, kDim>(params, all, stream);
   });
 }
 

@@ -91,16 +91,6 @@ __device__ __forceinline__ void StorePair(T* tile, int slot, int2 dims, float2 p
   tile[PageOffset(slot, dims.y, kStepHeadDim, sizeof(T))] = FromFloat<T>(pair.y);
 }
 
-// Rows of a page of values that are after the newest one: whatever they hold, their weights of zero
-// would not hide a NaN.
-template <typename T>
-__device__ __forceinline__ void ClearRowsAfter(T* tile, int slot) {
-  const int lane = threadIdx.x % 32;
-  for (int row = slot + 1 + lane / 8; row < kPageTokens; row += 4) {
-    *reinterpret_cast<uint4*>(tile + row * 64 + lane % 8 * 8) = make_uint4(0, 0, 0, 0);
-  }
-}
-
 // Puts the newest key and value into their page: [2, 64, 64] at `page`.
 template <typename T>
 __device__ __forceinline__ void PutNewest(const NewestPair& newest, int2 key_dims, int slot,
@@ -157,7 +147,7 @@ __device__ __forceinline__ void PutNewestInBoth(const NewestToken& newest, bool 
                                                 int position, T* page) {
   const int2 dims = PairDims(interleaved, threadIdx.x % 32);
   const int slot = position % kPageTokens;
-  ClearRowsAfter(page + kPageTokens * kStepHeadDim, slot);
+  ClearRowsFrom<T, kStepHeadDim>(page + kPageTokens * kStepHeadDim, slot + 1);
   PutNewest(newest.pair, dims, slot, page);
   PutNewest(newest.pair, dims, slot, reinterpret_cast<T*>(newest.page));
   // What was stored here comes before what the copy engine writes next.

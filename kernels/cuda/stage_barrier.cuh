@@ -73,6 +73,20 @@ __device__ __forceinline__ void CopyBulk(void* to, const void* from, uint32_t by
       : "memory");
 }
 
+// CopyBulk of what is read once: it leaves the level-2 cache first, and all else stays there.
+__device__ __forceinline__ void CopyBulkOnce(void* to, const void* from, uint32_t bytes,
+                                             const StageBarrier* barrier) {
+  asm volatile(
+      "{\n"
+      ".reg .b64 once;\n"
+      "createpolicy.fractional.L2::evict_first.b64 once, 1.0;\n"
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
+      "[%1], %2, [%3], once;\n"
+      "}\n" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+      "l"(from), "r"(bytes), "r"(barrier->Address())
+      : "memory");
+}
+
 // The copy engine, and other blocks of the cluster, see the barriers as they are now.
 __device__ __forceinline__ void PublishBarriers() {
   asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");

@@ -208,6 +208,30 @@ TEST_P(CudaLongPromptTest, HasThePortableKernelsBits) {
   }
 }
 
+class CudaDecodingTest : public CudaAttentionTest {};
+
+// More splits than warps take at once, of 1 to 256 keys, for 300 sequences of which most are short.
+TEST_P(CudaDecodingTest, HasThePortablePrefillKernelsBits) {
+  std::vector<int64_t> lengths = {1,   63,  64,  65,  128, 129,  192,  193, 255,
+                                  256, 257, 320, 321, 511, 2048, 2049, 5000};
+  std::mt19937 random(9);
+  while (lengths.size() < 300) lengths.push_back(1 + random() % 100);
+  std::shuffle(lengths.begin(), lengths.end(), random);
+  for (const size_t count : {lengths.size(), size_t{5}}) {
+    lengths.resize(count);
+    const Sequences sequences(GetParam(), lengths, 10);
+    const std::vector<AttentionTile> tiles =
+        Tiles(lengths, std::vector<int64_t>(lengths.size(), 1), 1);
+    const std::vector<float> q =
+        RandomValues(tiles.size() * sequences.heads() * GetParam().head_dim, GetParam().dtype, 11);
+    const std::vector<float> want = sequences.Run(tiles, q, Kernel::kPortablePrefill);
+    const std::vector<float> got = sequences.Run(tiles, q, Kernel::kDecode);
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_EQ(got[i], want[i]) << i << " of " << count << " sequences";  // NaN is not equal
+    }
+  }
+}
+
 std::vector<Shape> Shapes(const std::vector<DType>& dtypes) {
   std::vector<Shape> shapes;
   for (const DType dtype : dtypes) {
@@ -226,6 +250,8 @@ std::string NameOf(const testing::TestParamInfo<Shape>& info) {
 INSTANTIATE_TEST_SUITE_P(Sweep, CudaAttentionTest,
                          testing::ValuesIn(Shapes({DType::kBF16, DType::kF16, DType::kF32})),
                          NameOf);
+INSTANTIATE_TEST_SUITE_P(Sweep, CudaDecodingTest,
+                         testing::ValuesIn(Shapes({DType::kBF16, DType::kF16})), NameOf);
 INSTANTIATE_TEST_SUITE_P(Sweep, CudaLongPromptTest,
                          testing::ValuesIn(Shapes({DType::kBF16, DType::kF16})), NameOf);
 
