@@ -130,10 +130,12 @@ def kernels_table(files, gpu):
         return [{"measurement": "attention", "sequences": sequences, "context": context,
                  "tokens": tokens or context} for sequences, context in cases]
 
-    layer, long = ("qkv", "o", "gate_up", "down"), ((32, 32768), (8, 131072))
+    layer, fused = ("qkv", "o", "gate_up", "down"), ("qkv", "o", "gated", "down")
+    long = ((32, 32768), (8, 131072))
     short, lengths = ((1, 1024), (128, 1024), (1, 131072)), [(1, n << 10) for n in (2, 8, 16, 32)]
     lines = [line("one token: qkv, o, gate+up, down, head", "of_copy", "", products(1, (*layer, "head"))),
-             line("4,096 tokens: qkv, o, gate+up, down", "tflops", " TFLOP/s", products(4096, layer)),
+             line("128 tokens: qkv, o, gate+up with SwiGLU, down", "of_copy", "", products(128, fused)),
+             line("8,192 tokens: qkv, o, gate+up with SwiGLU, down", "tflops", " TFLOP/s", products(8192, fused)),
              line("decode attention 32 × 32K, 8 × 128K", "of_copy", "", attention(1, *long)),
              line("decode attention 1 × 1K, 128 × 1K, 1 × 128K", "of_copy", "", attention(1, *short)),
              line("prompt attention 2K, 8K, 16K, 32K", "tflops", " TFLOP/s", attention(0, *lengths))]
