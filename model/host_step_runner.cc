@@ -1,5 +1,6 @@
 #include "model/host_step_runner.h"
 
+#include <new>
 #include <utility>
 
 #include "model/sampling/counter_random.h"
@@ -7,7 +8,8 @@
 
 namespace sieve {
 
-DrawnToken DrawOnHost(const Draw& draw, absl::Span<const float> logits, Sampler* sampler) {
+// Memory that runs out is an error of this draw, not of its neighbours.
+DrawnToken DrawOnHost(const Draw& draw, absl::Span<const float> logits, Sampler* sampler) try {
   const absl::StatusOr<int32_t> token =
       sampler->Draw(logits, *draw.params, draw.history, draw.banned,
                     UniformAt(draw.params->seed, draw.sample, draw.position));
@@ -15,6 +17,8 @@ DrawnToken DrawOnHost(const Draw& draw, absl::Span<const float> logits, Sampler*
   DrawnToken drawn{.token = *token};
   if (draw.logprobs) drawn.logprobs = LogprobsOf(logits, *token, *draw.logprobs);
   return drawn;
+} catch (const std::bad_alloc&) {
+  return {.status = absl::ResourceExhaustedError("there is no memory to draw the next token")};
 }
 
 absl::Status HostStepRunner::Submit(const ModelStep& step) {

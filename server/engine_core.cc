@@ -80,7 +80,8 @@ bool EngineCore::PlanAndSubmit(absl::Time now) {
     CollectAll();
     DropOver(&plan);
   }
-  if (!plan.chunks.empty()) Submit(plan, now);
+  // Waiting for the step before is no part of planning this one.
+  if (!plan.chunks.empty()) Submit(plan, std::max(now, last_done_));
   return busy;
 }
 
@@ -175,6 +176,7 @@ void EngineCore::Submit(const StepPlan& plan, absl::Time now) {
   step.submitted = config_.clock();
   const absl::Status status = TrySubmit(plan, &step);
   if (!status.ok()) {
+    CollectAll();  // what the step before finished is finished
     Fail(step, status);
     return;
   }

@@ -116,13 +116,12 @@ Metrics::Metrics()
       batch_tokens_(AddHistogram(*registry_, "sieve_engine_batch_tokens",
                                  "Tokens in a step, of prompts and generated ones.",
                                  PowersOfTwo(1, 16384))) {
-  auto& steps =
-      prometheus::BuildHistogram()
-          .Name("sieve_engine_step_seconds")
-          .Help(
-              "Seconds of a step by phase: plan (what to run), forward (the model), sample "
-              "(drawing tokens, handing them out). Their counts are equal.")
-          .Register(*registry_);
+  auto& steps = prometheus::BuildHistogram()
+                    .Name("sieve_engine_step_seconds")
+                    .Help(
+                        "Seconds of a step by phase: plan (what to run), forward (the model, "
+                        "drawing tokens), sample (handing them out). Their counts are equal.")
+                    .Register(*registry_);
   plan_ = &steps.Add({{"phase", "plan"}}, StepBuckets());
   forward_ = &steps.Add({{"phase", "forward"}}, StepBuckets());
   sample_ = &steps.Add({{"phase", "sample"}}, StepBuckets());

@@ -26,7 +26,9 @@ RunOptions OptionsFor(const ModelHostConfig& config, int64_t context) {
           .num_threads = config.num_threads,
           .dtype = config.dtype,
           .cache_bytes = config.cache_bytes,
-          .max_step_tokens = config.max_step_tokens,
+          // Every sample that runs may have a token in a step, whatever its budget.
+          .max_step_tokens =
+              std::max<int64_t>(config.max_step_tokens, config.limits.max_running_sequences),
           .max_sequences = config.limits.max_running_sequences,
           .max_context_tokens = context};
 }

@@ -427,7 +427,7 @@ bool DecodeStepSupports(const DecodeStepParams& p) {
          p.hidden <= kMaxHidden && ProductFits(p.hidden) && ProductFits(p.intermediate) &&
          ProductFits(p.num_heads * kStepHeadDim) && p.max_splits <= kMaxMergedSplits &&
          p.num_tokens >= 1 && p.num_tokens <= kMaxDecodeStepTokens &&
-         SharedLayout(p, ThisChip().shared_bytes).slots >= 4;
+         SharedLayout(p, ThisChip().shared_bytes).slots >= kConsumerWarps;
 }
 
 cudaError_t DecodeStep(const DecodeStepParams& params, cudaStream_t stream) {

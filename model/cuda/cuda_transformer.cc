@@ -190,6 +190,8 @@ absl::Status CudaTransformer::MakeCache() {
   cache_.layer_bytes = pages * cache_.page_bytes;
   pass_->UseCache(cache_);
   SIEVE_RETURN_IF_CUDA(cudaMemset(cache_.base, 0, cache_memory_.bytes()), "clearing the cache");
+  // Steps run on a stream that does not wait for what was begun beside it.
+  SIEVE_RETURN_IF_CUDA(cudaDeviceSynchronize(), "clearing the cache");
   return absl::OkStatus();
 }
 
@@ -200,12 +202,16 @@ CudaTransformer::~CudaTransformer() {
 }
 
 void CudaTransformer::CopyPages(absl::Span<const PageCopy> copies) {
+  // Layer by layer: the pages of one may be more bytes than a copy's pitch can be.
   for (const PageCopy& copy : copies) {
-    copy_status_.Update(CudaStatus(
-        cudaMemcpy2DAsync(cache_.base + copy.to * cache_.page_bytes, cache_.layer_bytes,
-                          cache_.base + copy.from * cache_.page_bytes, cache_.layer_bytes,
-                          cache_.page_bytes, config_.num_layers, cudaMemcpyDeviceToDevice, stream_),
-        "copying a page of the cache"));
+    for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+      char* const pages = cache_.base + layer * cache_.layer_bytes;
+      copy_status_.Update(
+          CudaStatus(cudaMemcpyAsync(pages + copy.to * cache_.page_bytes,
+                                     pages + copy.from * cache_.page_bytes, cache_.page_bytes,
+                                     cudaMemcpyDeviceToDevice, stream_),
+                     "copying a page of the cache"));
+    }
   }
 }
 
