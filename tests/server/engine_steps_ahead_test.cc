@@ -8,6 +8,7 @@
 #include <atomic>
 #include <latch>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -167,6 +168,26 @@ TEST_F(EngineStepsAheadTest, AStopIsNoticedOneStepLate) {
   EXPECT_EQ(Run(goes_on)->samples[0].tokens, alone->samples[0].tokens);
   EXPECT_EQ(model_->steps() - before, 6 + 40);  // the sixth for nothing
   ExpectAllPagesBack();
+}
+
+// The sixth step, for nothing, cannot even be submitted: what the fifth finished stays finished.
+TEST_F(EngineStepsAheadTest, AStepThatCannotBeSubmittedSparesWhatHasStopped) {
+  std::atomic<int> submitted = 0;
+  config_.fault_for_test = [&](FaultPoint point, Scheduler*) {
+    if (point == FaultPoint::kLogits && ++submitted == 6) throw std::runtime_error("no room");
+  };
+  Start(20);
+  GenerationRequest stops = Request(62, 50);
+  stops.stop_token_ids = {'x'};
+  stops.min_tokens = 4;
+  ForceAt(66, 'x');
+  auto reader = Submit(stops);
+  EXPECT_TRUE(reader->ReadAll().ok());
+  EXPECT_EQ(submitted, 6);
+  EXPECT_EQ(reader->samples[0].tokens.size(), 5);
+  EXPECT_EQ(reader->samples[0].finished->reason, FinishReason::kStopToken);
+  ExpectAllPagesBack();
+  engine_.reset();  // before `submitted`
 }
 
 // Its pages go to another request while a step in flight still writes to them.
