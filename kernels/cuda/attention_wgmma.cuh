@@ -14,26 +14,12 @@
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/paged_kv.h"
+#include "kernels/cuda/wgmma.cuh"
 
 namespace sieve::cuda {
 
 // 64 elements of 64 tokens.
 inline constexpr int kPageColumnBytes = kPageTokens * 64 * 2;
-
-// Registers written before it may be read by wgmma after it.
-__device__ __forceinline__ void WgmmaFence() {
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-
-__device__ __forceinline__ void WgmmaCommit() {
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-
-// Waits until at most kPending of the committed groups are under way.
-template <int kPending>
-__device__ __forceinline__ void WgmmaWait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-}
 
 // Keeps the compiler from moving what is computed from these values to before
 // this line, and what they are computed from to after it: waits are no use of
@@ -75,8 +61,8 @@ __device__ __forceinline__ uint64_t DescribePageColumn(uint32_t address) {
 // WgmmaWait. In shared memory a row is one of b's columns, or with kTransposed
 // one of its rows.
 template <typename T, bool kTransposed>
-__device__ __forceinline__ void Wgmma(float (*c)[4], const uint32_t (&a)[4], uint64_t b,
-                                      bool accumulate) {
+__device__ __forceinline__ void WgmmaPage(float (*c)[4], const uint32_t (&a)[4], uint64_t b,
+                                          bool accumulate) {
   if constexpr (std::is_same_v<T, __nv_bfloat16>) {
     SIEVE_WGMMA_M64N64K16("bf16");
   } else {
@@ -95,7 +81,7 @@ __device__ __forceinline__ void BeginScores(const WarpRows<T, kHeadDim>& rows, u
 #pragma unroll
   for (int k = 0; k < kHeadDim / 16; ++k) {
     const uint64_t b = keys + (k / 4 * kPageColumnBytes + k % 4 * 32) / 16;
-    Wgmma<T, false>(scores, rows.q[k], b, k > 0);
+    WgmmaPage<T, false>(scores, rows.q[k], b, k > 0);
   }
   WgmmaCommit();
 }
@@ -111,7 +97,7 @@ __device__ __forceinline__ void BeginValues(const uint32_t (&weights)[4][4], uin
 #pragma unroll
     for (int column = 0; column < kHeadDim / 64; ++column) {
       const uint64_t b = values + (column * kPageColumnBytes + k * 16 * 128) / 16;
-      Wgmma<T, true>(sums->out + 8 * column, weights[k], b, k > 0 || accumulate);
+      WgmmaPage<T, true>(sums->out + 8 * column, weights[k], b, k > 0 || accumulate);
     }
   }
   WgmmaCommit();

@@ -7,6 +7,7 @@
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/hopper_decode.cuh"
+#include "kernels/cuda/this_chip.h"
 
 namespace sieve::cuda {
 namespace {
@@ -106,39 +107,15 @@ cudaError_t LaunchPortable(const PagedAttentionParams& params, const DecodeParti
                          ScaleLog2(params), partials);
 }
 
-// What a launch of HopperDecodeKernel needs to know of the device.
-struct HopperDevice {
-  bool is_hopper = false;
-  int multiprocessors = 0;
-  int shared_bytes = 0;  // that a block may have
-
-  static const HopperDevice& Get() {
-    static const HopperDevice device = [] {
-      HopperDevice d;
-      int id = 0, major = 0;
-      d.is_hopper =
-          cudaGetDevice(&id) == cudaSuccess &&
-          cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id) == cudaSuccess &&
-          cudaDeviceGetAttribute(&d.multiprocessors, cudaDevAttrMultiProcessorCount, id) ==
-              cudaSuccess &&
-          cudaDeviceGetAttribute(&d.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, id) ==
-              cudaSuccess &&
-          major == 9;
-      return d;
-    }();
-    return device;
-  }
-};
-
 template <typename T, int kHeadDim>
 cudaError_t LaunchHopper(const PagedAttentionParams& params, const DecodePartials& partials,
                          cudaStream_t stream) {
-  const HopperDevice& device = HopperDevice::Get();
+  const Chip& chip = ThisChip();
   static const cudaError_t allowed =
-      AllowShared(HopperDecodeKernel<T, kHeadDim>, device.shared_bytes);
+      AllowShared(HopperDecodeKernel<T, kHeadDim>, chip.shared_bytes);
   if (allowed != cudaSuccess) return allowed;
   const int64_t bytes = HopperDecodeSharedBytes<kHeadDim>(params.num_tiles);
-  const auto grid = static_cast<unsigned>(device.multiprocessors);
+  const auto grid = static_cast<unsigned>(chip.multiprocessors);
   return LaunchDependent(HopperDecodeKernel<T, kHeadDim>,
                          {grid, 32 * HopperDecodeWarps(kHeadDim), static_cast<size_t>(bytes)},
                          stream, params, ScaleLog2(params), partials);
@@ -148,9 +125,9 @@ template <typename T, int kHeadDim>
 cudaError_t LaunchSplits(const PagedAttentionParams& params, const DecodePartials& partials,
                          cudaStream_t stream) {
   if constexpr (HopperDecodeSupports(DType::kBF16, kHeadDim)) {
-    const HopperDevice& device = HopperDevice::Get();
-    if (device.is_hopper &&
-        HopperDecodeSharedBytes<kHeadDim>(params.num_tiles) <= device.shared_bytes) {
+    const Chip& chip = ThisChip();
+    if (chip.is_hopper() &&
+        HopperDecodeSharedBytes<kHeadDim>(params.num_tiles) <= chip.shared_bytes) {
       return LaunchHopper<T, kHeadDim>(params, partials, stream);
     }
   }

@@ -11,6 +11,7 @@
 #include "kernels/cuda/grid_barrier.cuh"
 #include "kernels/cuda/row_math.cuh"
 #include "kernels/cuda/swiglu.cuh"
+#include "kernels/cuda/this_chip.h"
 
 namespace sieve::cuda {
 namespace {
@@ -379,23 +380,6 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
 }
 
-struct Chip {
-  int major = 0, multiprocessors = 0, shared_bytes = 0;
-};
-
-const Chip& ThisChip() {
-  static const Chip chip = [] {
-    Chip c;
-    int device = 0;
-    if (cudaGetDevice(&device) != cudaSuccess) return c;
-    cudaDeviceGetAttribute(&c.major, cudaDevAttrComputeCapabilityMajor, device);
-    cudaDeviceGetAttribute(&c.multiprocessors, cudaDevAttrMultiProcessorCount, device);
-    cudaDeviceGetAttribute(&c.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    return c;
-  }();
-  return chip;
-}
-
 bool ProductFits(int inputs) {
   return inputs % 64 == 0 && (inputs <= kChainLength || inputs == 2 * kChainLength);
 }
@@ -422,7 +406,7 @@ cudaError_t LaunchTokens(const DecodeStepParams& p, cudaStream_t stream) {
 }  // namespace
 
 bool DecodeStepSupports(const DecodeStepParams& p) {
-  return ThisChip().major == 9 && (p.dtype == DType::kBF16 || p.dtype == DType::kF16) &&
+  return ThisChip().is_hopper() && (p.dtype == DType::kBF16 || p.dtype == DType::kF16) &&
          p.kv.head_dim == kStepHeadDim && p.num_heads / p.num_kv_heads <= 16 &&
          p.hidden <= kMaxHidden && ProductFits(p.hidden) && ProductFits(p.intermediate) &&
          ProductFits(p.num_heads * kStepHeadDim) && p.max_splits <= kMaxMergedSplits &&

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels/cuda/this_chip.h"
+
 namespace sieve::cuda {
 
 // Until the kernel before this one is complete and all it wrote can be read.
@@ -43,20 +45,8 @@ struct LaunchShape {
   bool is_long = false;         // although its blocks are few
 };
 
-// Whether the device runs the machine code for sm_90. Others, newer ones too, run code in which the
-// calls above are empty: there all launches must be plain.
-inline bool HasDependentLaunch() {
-  static const bool has = [] {
-    int device = 0, major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           major == 9;
-  }();
-  return has;
-}
-
-// Launches a kernel that keeps to the rules above.
+// Launches a kernel that keeps to the rules above. Devices that are not Hopper, newer ones too, run
+// code in which the calls above are empty: there all launches are plain.
 template <typename... Params, typename... Args>
 cudaError_t LaunchDependent(void (*kernel)(Params...), const LaunchShape& shape,
                             cudaStream_t stream, Args&&... args) {
@@ -68,7 +58,7 @@ cudaError_t LaunchDependent(void (*kernel)(Params...), const LaunchShape& shape,
   config.stream = stream;
   config.attrs = attributes;
   const int64_t blocks = int64_t{shape.grid.x} * shape.grid.y * shape.grid.z;
-  if (HasDependentLaunch() && !shape.is_long && blocks <= kMostDependent) {
+  if (ThisChip().is_hopper() && !shape.is_long && blocks <= kMostDependent) {
     cudaLaunchAttribute& dependent = attributes[config.numAttrs++];
     dependent.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     dependent.val.programmaticStreamSerializationAllowed = 1;

@@ -13,6 +13,7 @@
 #include "kernels/cuda/hopper_tile.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/tensor_map.h"
+#include "kernels/cuda/this_chip.h"
 #include "kernels/cuda/wgmma.cuh"
 
 namespace sieve::cuda {
@@ -180,16 +181,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 #endif
 }
 
-int Multiprocessors() {
-  static const int count = [] {
-    int device = 0, processors = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    return processors;
-  }();
-  return count;
-}
-
 template <typename Tile, typename T, bool kGated>
 cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaStream_t stream) {
   constexpr auto* kKernel = HopperMatMulKernel<Tile, T, kGated>;
@@ -210,7 +201,7 @@ cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaS
   if (error != cudaSuccess) return error;
   const int tiles = args.token_tiles * args.output_tiles;
   LaunchShape shape;
-  shape.grid = splits_chains ? 2 * tiles : std::min(tiles, Multiprocessors());
+  shape.grid = splits_chains ? 2 * tiles : std::min(tiles, ThisChip().multiprocessors);
   shape.block = Tile::kThreads;
   shape.shared_bytes = kBytes;
   shape.cluster_blocks = splits_chains ? 2 : 1;
@@ -221,7 +212,7 @@ cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaS
 template <typename T, bool kGated>
 cudaError_t LaunchPlan(const MatMulParams& p, void* inner, cudaStream_t stream) {
   const HopperPlan plan =
-      PlanHopperMatMul(p.num_tokens, p.outputs, p.inputs, Multiprocessors(), !kGated);
+      PlanHopperMatMul(p.num_tokens, p.outputs, p.inputs, ThisChip().multiprocessors, !kGated);
   const auto with_tokens = [&](auto bands) {
     constexpr int kBands = decltype(bands)::value;
     const auto launch = [&](auto tokens) {
@@ -244,17 +235,6 @@ cudaError_t Dispatch(const MatMulParams& p, void* inner, cudaStream_t stream) {
 }
 
 }  // namespace
-
-bool HasHopper() {
-  static const bool has = [] {
-    int device = 0, major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           major == 9;
-  }();
-  return has;
-}
 
 cudaError_t HopperMatMul(const MatMulParams& params, cudaStream_t stream) {
   return Dispatch<false>(params, nullptr, stream);

@@ -7,13 +7,10 @@
 
 namespace sieve::cuda {
 
-// Whether the device has Hopper's tensor cores, for which the kernels below are.
-bool HasHopper();
-
-// Products of 16-bit matrices on Hopper; the bits are MatMul's. REQUIRES: HasHopper().
+// Products of 16-bit matrices; the bits are MatMul's. REQUIRES: ThisChip().is_hopper().
 cudaError_t HopperMatMul(const MatMulParams& params, cudaStream_t stream);
 
-// REQUIRES: HasHopper(), inputs at most kChainLength.
+// REQUIRES: ThisChip().is_hopper(), inputs at most kChainLength.
 cudaError_t HopperGatedMatMul(const GatedMatMulParams& params, cudaStream_t stream);
 
 }  // namespace sieve::cuda

@@ -3,12 +3,13 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/hopper_matmul.h"
 #include "kernels/cuda/portable_matmul.h"
+#include "kernels/cuda/this_chip.h"
 
 namespace sieve::cuda {
 namespace {
 
 bool UsesHopper(DType dtype) {
-  return (dtype == DType::kBF16 || dtype == DType::kF16) && HasHopper();
+  return (dtype == DType::kBF16 || dtype == DType::kF16) && ThisChip().is_hopper();
 }
 
 bool IsFused(const GatedMatMulParams& p) { return UsesHopper(p.dtype) && p.inputs <= kChainLength; }

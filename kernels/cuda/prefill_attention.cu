@@ -6,6 +6,7 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/hopper_prefill.cuh"
 #include "kernels/cuda/prefill_attention.h"
+#include "kernels/cuda/this_chip.h"
 
 namespace sieve::cuda {
 namespace {
@@ -58,14 +59,7 @@ __global__ void __launch_bounds__(kPrefillWarps * 32)
 
 // Whether HopperPrefillKernel computes it.
 bool OnHopper(DType dtype, int64_t head_dim) {
-  static const bool is_hopper = [] {
-    int device = 0, major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           major == 9;
-  }();
-  return is_hopper && HopperPrefillSupports(dtype, head_dim);
+  return ThisChip().is_hopper() && HopperPrefillSupports(dtype, head_dim);
 }
 
 template <typename T, int kHeadDim>

@@ -2,6 +2,7 @@
 #include "kernels/cuda/sampling_row.cuh"
 #include "kernels/cuda/sampling_select.cuh"
 #include "kernels/cuda/sampling_team.cuh"
+#include "kernels/cuda/this_chip.h"
 #include "kernels/sampling_math.h"
 
 namespace sieve::cuda {
@@ -280,24 +281,26 @@ __global__ __launch_bounds__(kSampleThreads,
 }
 
 // As many blocks a row as the device holds for all rows at once, each with something to do.
-cudaError_t TeamBlocks(const SampleParams& params, int* blocks) {
+int TeamBlocks(const SampleParams& params) {
   constexpr int64_t kBlocksPerProcessor = 2, kLeastTokens = 4096;
-  int device, major, processors;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error == cudaSuccess) {
-    error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  const Chip& chip = ThisChip();
+  int blocks = 1;
+  while (chip.major >= 9 && blocks < kMaxTeamBlocks &&
+         2 * blocks * params.num_rows <=
+             (blocks < 4 ? kBlocksPerProcessor : 1) * chip.multiprocessors &&
+         2 * blocks * kLeastTokens <= params.vocabulary) {
+    blocks *= 2;
   }
-  if (error == cudaSuccess) {
-    error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  }
+  return blocks;
+}
+
+// Of the kernel, once.
+cudaError_t AllowShared() {
+  const cudaError_t error = cudaFuncSetAttribute(
+      SampleKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(SampleScratch));
   if (error != cudaSuccess) return error;
-  *blocks = 1;
-  while (major >= 9 && *blocks < kMaxTeamBlocks &&
-         2 * *blocks * params.num_rows <= (*blocks < 4 ? kBlocksPerProcessor : 1) * processors &&
-         2 * *blocks * kLeastTokens <= params.vocabulary) {
-    *blocks *= 2;
-  }
-  return cudaSuccess;
+  return cudaFuncSetAttribute(SampleKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                              cudaSharedmemCarveoutMaxShared);
 }
 
 }  // namespace
@@ -309,15 +312,9 @@ cudaError_t Sample(const SampleParams& params, cudaStream_t stream) {
     return cudaErrorInvalidValue;
   }
   if (params.num_rows == 0) return cudaSuccess;
-  int blocks;
-  cudaError_t error = TeamBlocks(params, &blocks);
-  if (error != cudaSuccess) return error;
-  error = cudaFuncSetAttribute(SampleKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               sizeof(SampleScratch));
-  if (error != cudaSuccess) return error;
-  error = cudaFuncSetAttribute(SampleKernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                               cudaSharedmemCarveoutMaxShared);
-  if (error != cudaSuccess) return error;
+  static const cudaError_t allowed = AllowShared();
+  if (allowed != cudaSuccess) return allowed;
+  const int blocks = TeamBlocks(params);
   cudaLaunchAttribute cluster;
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};

@@ -8,6 +8,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/portable_matmul.h"
+#include "kernels/cuda/this_chip.h"
 #include "tests/kernels/cuda/device_buffer.h"
 
 namespace sieve::cuda {
@@ -22,7 +23,7 @@ constexpr int64_t kGuard = 1024;  // elements after a result, which are to stay
 class HopperTest : public testing::TestWithParam<std::tuple<DType, Shape>> {
  protected:
   void SetUp() override {
-    if (!HasHopper()) GTEST_SKIP() << "no Hopper device";
+    if (!ThisChip().is_hopper()) GTEST_SKIP() << "no Hopper device";
   }
 };
 
