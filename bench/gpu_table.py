@@ -142,7 +142,20 @@ def kernels_table(files, gpu):
     return table(["kernel", "time, µs", "of the copy bandwidth, or rate", "measured"], lines)
 
 
-TABLES = {"model": model_table, "service": service_table, "kernels": kernels_table}
+def products_table(files, gpu):
+    def cell(shape, tokens, key, unit):
+        row = gpu_rows.latest(files["kernels"], gpu, measurement="matmul", shape=shape, tokens=tokens)
+        return f"{number(row[key])} {unit}" if row else ""
+
+    shapes = {"qkv": "qkv 3072 × 2048", "o": "o 2048 × 2048", "gated": "gate+up, SwiGLU 16384 × 2048",
+              "down": "down 2048 × 8192", "head": "head 128256 × 2048"}
+    lines = [[f"{tokens:,}", *(cell(shape, tokens, *(("us", "µs") if tokens < 512 else ("tflops", "TFLOP/s")))
+                               for shape in shapes)]
+             for tokens in (1, 8, 16, 32, 64, 128, 256, 512, 2048, 8192)]
+    return table(["tokens", *shapes.values()], lines)
+
+
+TABLES = {"model": model_table, "service": service_table, "kernels": kernels_table, "products": products_table}
 
 
 def write_into(document, texts):
