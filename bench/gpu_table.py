@@ -155,7 +155,20 @@ def products_table(files, gpu):
     return table(["tokens", *shapes.values()], lines)
 
 
-TABLES = {"model": model_table, "service": service_table, "kernels": kernels_table, "products": products_table}
+def sampling_table(files, gpu):
+    kinds = {"greedy": "greedy", "temperature": "temperature", "min_p_0.05": "min-p 0.05", "top_k_50": "top-k 50",
+             "top_p_0.9": "top-p 0.9", "top_k_50_top_p_0.9": "both", "greedy_20_logprobs": "greedy, 20 logprobs"}
+
+    def cell(kind, rows):
+        row = gpu_rows.latest(files["kernels"], gpu, measurement="sampling", kind=kind, rows=rows)
+        return row and row["us"]
+
+    return table(["rows", *kinds.values()],
+                 [[str(rows), *(cell(kind, rows) for kind in kinds)] for rows in (1, 8, 32, 128, 256)])
+
+
+TABLES = {"model": model_table, "service": service_table, "kernels": kernels_table, "products": products_table,
+          "sampling": sampling_table}
 
 
 def write_into(document, texts):
