@@ -42,7 +42,7 @@ def read(path):
     return from_output(path.read_text()) if path.exists() else []
 
 
-def latest(rows, gpu, **wanted):
+def latest(rows, gpu, /, **wanted):
     """The last row of a GPU whose name has `gpu` in it, with these values; None where there is none. `temperature` is
     that of drawing; None: nothing was drawn."""
     def value(row, key):

@@ -181,14 +181,19 @@ def write_into(document, texts):
     return document
 
 
+def tables(results, gpu):
+    """Each table's text by its name, of the rows in a folder."""
+    files = {name: gpu_rows.read(results / f"cuda_{name}.jsonl") for name in ("kernels", "model", "server")}
+    return {name: make(files, gpu) for name, make in TABLES.items()}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "bench/results", help="folder of the rows")
     parser.add_argument("--gpu", default="H200", help="whose rows: part of its name")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
-    files = {name: gpu_rows.read(args.results / f"cuda_{name}.jsonl") for name in ("kernels", "model", "server")}
-    texts = {name: make(files, args.gpu) for name, make in TABLES.items()}
+    texts = tables(args.results, args.gpu)
     if args.write:
         DOCUMENT.write_text(write_into(DOCUMENT.read_text(), texts))
     else:

@@ -123,3 +123,8 @@ def test_tables_go_between_their_marks():
 
 def test_the_document_has_a_mark_for_each_table():
     gpu_table.write_into(gpu_table.DOCUMENT.read_text(), {name: "" for name in gpu_table.TABLES})
+
+
+def test_the_document_has_the_tables_of_the_latest_rows():
+    document = gpu_table.DOCUMENT.read_text()
+    assert gpu_table.write_into(document, gpu_table.tables(ROOT / "bench/results", "H200")) == document
