@@ -3,6 +3,7 @@
 #
 #   bash deploy/setup.sh            what building and serving needs, and the default model
 #   bash deploy/setup.sh --tests    what the tests need on top of that
+#   bash deploy/setup.sh --trainer  what building the trainer needs; the tests have it too
 #   bash deploy/setup.sh --cuda     a CUDA toolkit, where none is installed, although this machine has no GPU
 #
 # Debian packages are installed as root or through sudo. Everything else goes to one folder outside the
@@ -84,7 +85,7 @@ install_packages() {
       "Packages wanted: ${missing[*]}" "Run this again when apt can install them."
 }
 
-# make_venv FOLDER [REQUIREMENTS]: a virtual environment, complete or not there at all.
+# make_venv FOLDER [REQUIREMENTS [OPTION...]]: a virtual environment, complete or not there at all; options are pip's.
 make_venv() {
   local venv="$1" requirements="${2:-}"
   [[ -e "$venv/.complete" ]] && return 0
@@ -93,7 +94,7 @@ make_venv() {
   "$SIEVE_PYTHON" -m venv "$venv" >&2 || die "python3 -m venv $venv (its own message is above)"
   if [[ -n "$requirements" ]]; then
     "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
-      -r "$requirements" >&2 ||
+      "${@:3}" -r "$requirements" >&2 ||
       die "pip install -r $requirements (its own message is above)" \
         "Is the network up, and can pip reach its package index? Run this again when it can."
   fi
@@ -151,11 +152,24 @@ find_toolkit() {
   [[ -n "$toolkit" ]] || say "A build for CPUs only: $(<"$reason") (deploy/setup.sh --cuda makes a toolkit)"
 }
 
+# Sets SIEVE_LIBTORCH to the LibTorch of PyPI's wheel, if there is one already or $1 is `true`.
+find_torch() {
+  local requirements="$SIEVE_ROOT/third_party/torch_requirements.txt" venv folders options=(--no-deps)
+  # A GPU needs the libraries that torch asks for as well.
+  has_gpu && options=()
+  venv="$(printf '%s/venv-torch-%.12s%s' "$SIEVE_CACHE" "$(sha256sum <"$requirements")" "${options[0]:+-cpu}")"
+  [[ "$1" == false || -n "${LIBTORCH:-}" ]] ||
+    make_venv "$venv" "$requirements" --no-compile --no-cache-dir ${options[@]+"${options[@]}"}
+  folders=("$venv"/lib/python3*/site-packages/torch)
+  [[ ! -e "$venv/.complete" ]] || export SIEVE_LIBTORCH="${folders[0]}"
+}
+
 # Bazel reads .bazelrc.local of the clone; the cache itself is shared by all clones.
 write_bazelrc() {
   local file="$SIEVE_ROOT/.bazelrc.local" text
   printf -v text '# Written by deploy/setup.sh.\nbuild --disk_cache=%s/bazel' "$SIEVE_CACHE"
   [[ -z "${SIEVE_CUDA_TOOLKIT:-}" ]] || text+=$'\n'"common --repo_env=SIEVE_CUDA_TOOLKIT=$SIEVE_CUDA_TOOLKIT"
+  [[ -z "${SIEVE_LIBTORCH:-}" ]] || text+=$'\n'"common --repo_env=SIEVE_LIBTORCH=$SIEVE_LIBTORCH"
   [[ "$(cat "$file" 2>/dev/null)" != "$text" ]] || return 0
   printf '%s\n' "$text" >"$file.new"
   mv "$file.new" "$file"
@@ -166,12 +180,13 @@ test_venv() {
   printf '%s/venv-test-%.12s' "$SIEVE_CACHE" "$(sha256sum <"$requirements")"
 }
 
-# setup_steps [--tests] [--cuda]
+# setup_steps [--tests] [--trainer] [--cuda]
 setup_steps() {
-  local argument tests=false cuda=false
+  local argument tests=false trainer=false cuda=false
   for argument in "$@"; do
     case "$argument" in
-      --tests) tests=true ;;
+      --tests) tests=true trainer=true ;;
+      --trainer) trainer=true ;;
       --cuda) cuda=true ;;
     esac
   done
@@ -187,10 +202,11 @@ setup_steps() {
     make_venv "$(test_venv)" "$SIEVE_ROOT/tests/requirements.txt"
   fi
   find_toolkit "$cuda"
+  find_torch "$trainer"
   write_bazelrc
 }
 
-# sieve_setup [--tests] [--cuda]. Exits with a message when something cannot be had.
+# sieve_setup [--tests] [--trainer] [--cuda]. Exits with a message when something cannot be had.
 sieve_setup() {
   mkdir -p "$SIEVE_CACHE" ||
     die "cannot make the cache folder $SIEVE_CACHE" "Set SIEVE_CACHE to a folder that can be written."
@@ -215,8 +231,8 @@ sieve_setup() {
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
   set -euo pipefail
   for argument in "$@"; do
-    [[ "$argument" == --tests || "$argument" == --cuda ]] ||
-      die "unknown argument: $argument" "Usage: bash deploy/setup.sh [--tests] [--cuda]"
+    [[ "$argument" =~ ^--(tests|trainer|cuda)$ ]] ||
+      die "unknown argument: $argument" "Usage: bash deploy/setup.sh [--tests] [--trainer] [--cuda]"
   done
   sieve_setup "$@"
   say "Everything is in place (cache folder: $SIEVE_CACHE)"

@@ -1,0 +1,281 @@
+#include "trainer/sparse_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "trainer/block_choice.h"
+#include "trainer/block_scores.h"
+#include "trainer/compression.h"
+#include "trainer/recomputed.h"
+
+namespace sieve {
+namespace {
+
+constexpr int64_t kBlock = 64;
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+// All that a chunk of queries reads, float32, so that it can be given to Recomputed and be taken
+// from it again.
+struct LayerState {
+  at::Tensor q, k, v, x, unrotated_q;  // q as [N, num_kv_heads, group, T, head_dim]
+  BlockSummaries blocks;
+  CompressedEntries entries;
+  at::Tensor query_shift, bias;             // [H, d], [H]
+  at::Tensor combine_weight, combine_bias;  // [parts, H, hidden], [parts, H]
+
+  std::vector<at::Tensor*> Fields() {
+    std::vector<at::Tensor*> fields = {&q,
+                                       &k,
+                                       &v,
+                                       &x,
+                                       &unrotated_q,
+                                       &entries.k,
+                                       &entries.v,
+                                       &entries.bias,
+                                       &query_shift,
+                                       &bias,
+                                       &combine_weight,
+                                       &combine_bias};
+    for (at::Tensor* field : blocks.Fields()) fields.push_back(field);
+    return fields;
+  }
+};
+
+// One chunk: queries of positions begin … begin + Q-1, and the n blocks before that of the last.
+class Chunk {
+ public:
+  Chunk(const FrozenLlama& llama, const AdapterConfig& config, const LayerState& state,
+        int64_t begin, int64_t queries)
+      : llama_(llama),
+        config_(config),
+        s_(state),
+        begin_(begin),
+        queries_(queries),
+        n_((begin + queries - 1) / kBlock),
+        scale_(1 / std::sqrt(static_cast<double>(config.head_dim))) {
+    positions_ = at::arange(begin, begin + queries, state.q.options().dtype(at::kLong));
+    sets_ = SetsOfBlocks(config, positions_, n_);
+    q_ = state.q.narrow(3, begin, queries);
+    keys_ = begin + queries;
+    causal_ = at::arange(keys_, positions_.options()).le(positions_.unsqueeze(-1));
+  }
+
+  // [N, K, G, Q, keys]: every causal key's logit.
+  at::Tensor KeyLogits() const { return Dot(s_.k.narrow(2, 0, keys_)) * scale_; }
+
+  at::Tensor Scores(const at::Tensor& key_logits) const {
+    if (config_.selector == Selector::kOracle) return BlockMass(key_logits);
+    if (config_.selector == Selector::kCompressed) {
+      return at::logsumexp(EntryLogits().unflatten(-1, {n_, config_.entries_per_block()}), {-1});
+    }
+    const at::Tensor raw =
+        s_.unrotated_q.defined() ? s_.unrotated_q.narrow(3, begin_, queries_) : at::Tensor();
+    return BlockLogits(llama_, config_, s_.blocks, n_, q_, raw, positions_);
+  }
+
+  at::Tensor Select(const at::Tensor& scores, int64_t count) const {
+    return SelectBlocks(config_, scores, sets_.candidates, count);
+  }
+
+  // The sum over the queries with candidates, sequences and heads.
+  at::Tensor SelectorLoss(const at::Tensor& key_logits, const at::Tensor& scores) const {
+    const at::Tensor hidden = sets_.candidates.logical_not();
+    const at::Tensor target = MaskedSoftmax(BlockMass(key_logits).detach(), sets_.candidates);
+    const at::Tensor estimate = at::log_softmax(scores.masked_fill(hidden, -1e30), -1);
+    const at::Tensor kl = target * (target.clamp_min(1e-30).log() - estimate);
+    return kl.masked_fill(hidden, 0).sum();
+  }
+
+  // [N, K, G, Q, d], without a selection where there are no blocks before.
+  at::Tensor Attend(const at::Tensor& key_logits, const at::Tensor& selected) const {
+    return config_.combiner == Combiner::kLiteral ? AttendLiteral(key_logits, selected)
+                                                  : AttendLogSumExp(key_logits, selected);
+  }
+
+  at::Tensor KeysRead(const at::Tensor& selected) const {
+    const at::Tensor read = TokensOf(sets_.base).sum();
+    return n_ == 0 ? read * (s_.k.size(0) * s_.k.size(1))
+                   : read * (s_.k.size(0) * s_.k.size(1)) + selected.sum() * kBlock;
+  }
+
+  int64_t blocks() const { return n_; }
+
+ private:
+  at::Tensor Dot(const at::Tensor& keys) const {
+    return at::matmul(q_.flatten(2, 3), keys.transpose(-1, -2))
+        .unflatten(2, {q_.size(2), queries_});
+  }
+
+  // [N, K, G, Q, n]: the log-sum-exp of each whole block's logits.
+  at::Tensor BlockMass(const at::Tensor& key_logits) const {
+    return at::logsumexp(key_logits.narrow(-1, 0, n_ * kBlock).unflatten(-1, {n_, kBlock}), {-1});
+  }
+
+  // A value by query head as [K, G, 1, …].
+  at::Tensor ByGroup(const at::Tensor& x) const {
+    return x.unflatten(0, {s_.k.size(1), q_.size(2)}).unsqueeze(2);
+  }
+
+  int64_t entries() const { return n_ * config_.entries_per_block(); }
+
+  // Of the first n blocks' entries, [N, K, G, Q, E].
+  at::Tensor EntryLogits() const {
+    at::Tensor logits = Dot(s_.entries.k.narrow(2, 0, entries())) * scale_ +
+                        s_.entries.bias.narrow(2, 0, entries()).unsqueeze(2).unsqueeze(2);
+    if (s_.query_shift.defined()) {
+      logits = logits + (q_ * ByGroup(s_.query_shift)).sum(-1, /*keepdim=*/true) * scale_;
+    }
+    if (s_.bias.defined()) logits = logits + ByGroup(s_.bias).unsqueeze(-1);
+    return logits;
+  }
+
+  // γ of a part, [N, K, G, Q, 1].
+  at::Tensor Gate(int64_t part) const {
+    const at::Tensor x = s_.x.narrow(1, begin_, queries_);
+    const at::Tensor gate =
+        at::linear(x, s_.combine_weight.select(0, part)) + s_.combine_bias.select(0, part);
+    return gate.transpose(1, 2).unflatten(1, {s_.k.size(1), q_.size(2)}).unsqueeze(-1);
+  }
+
+  // Of a set of blocks [..., Q, n or n + 1] the causal tokens [..., Q, keys].
+  at::Tensor TokensOf(const at::Tensor& blocks) const {
+    at::Tensor tokens = blocks.repeat_interleave(kBlock, -1);
+    if (tokens.size(-1) < keys_) {
+      std::vector<int64_t> missing = tokens.sizes().vec();
+      missing.back() = keys_ - tokens.size(-1);
+      tokens = at::cat({tokens, at::zeros(missing, tokens.options())}, -1);
+    }
+    return tokens.narrow(-1, 0, keys_).logical_and(causal_);
+  }
+
+  at::Tensor AttendLogSumExp(at::Tensor logits, const at::Tensor& selected) const {
+    at::Tensor read = TokensOf(sets_.base);
+    at::Tensor values = s_.v.narrow(2, 0, keys_);
+    if (n_ > 0) {
+      const at::Tensor chosen = TokensOf(selected).unsqueeze(2);  // [N, K, 1, Q, keys]
+      if (config_.branch_biases) logits = logits + at::where(chosen, Gate(1), Gate(2));
+      read = read.logical_or(chosen);
+    }
+    logits = logits.masked_fill(read.logical_not(), kMinusInfinity);
+    if (n_ > 0 && config_.tail) {
+      const at::Tensor rest = sets_.candidates.logical_and(selected.logical_not());
+      const at::Tensor hidden =
+          rest.repeat_interleave(config_.entries_per_block(), -1).logical_not().unsqueeze(2);
+      const at::Tensor tail = (EntryLogits() + Gate(0)).masked_fill(hidden, kMinusInfinity);
+      logits = at::cat({logits, tail}, -1);
+      values = at::cat({values, s_.entries.v.narrow(2, 0, entries())}, 2);
+    }
+    return Weighted(at::softmax(logits, -1), values);
+  }
+
+  at::Tensor AttendLiteral(const at::Tensor& logits, const at::Tensor& selected) const {
+    const at::Tensor values = s_.v.narrow(2, 0, keys_);
+    at::Tensor out =
+        Weighted(MaskedSoftmax(logits, TokensOf(sets_.base)), values) * at::sigmoid(Gate(2));
+    if (n_ == 0) return out;
+    const at::Tensor chosen = TokensOf(selected).unsqueeze(2);
+    out = out + Weighted(MaskedSoftmax(logits, chosen), values) * at::sigmoid(Gate(1));
+    const at::Tensor own = positions_.div(kBlock, "floor").unsqueeze(-1);
+    const at::Tensor past = at::arange(n_, positions_.options())
+                                .lt(own)
+                                .repeat_interleave(config_.entries_per_block(), -1);
+    const at::Tensor coarse =
+        Weighted(MaskedSoftmax(EntryLogits(), past), s_.entries.v.narrow(2, 0, entries()));
+    return out + coarse * at::sigmoid(Gate(0));
+  }
+
+  at::Tensor Weighted(const at::Tensor& weights, const at::Tensor& values) const {
+    return at::matmul(weights.flatten(2, 3), values).unflatten(2, {q_.size(2), queries_});
+  }
+
+  const FrozenLlama& llama_;
+  const AdapterConfig& config_;
+  const LayerState& s_;
+  const int64_t begin_, queries_, n_;
+  const double scale_;
+  int64_t keys_;
+  at::Tensor positions_, causal_, q_;
+  BlockSets sets_;
+};
+
+LayerState Prepare(const FrozenLlama& llama, const AdapterConfig& config, const LayerTensors& layer,
+                   const AttentionInputs& inputs) {
+  const int64_t kv_heads = config.num_kv_heads;
+  const auto by_group = [&](const at::Tensor& q) {
+    return q.to(at::kFloat).unflatten(1, {kv_heads, config.num_heads / kv_heads});
+  };
+  LayerState state;
+  state.q = by_group(inputs.q);
+  state.k = inputs.k.to(at::kFloat);
+  state.v = inputs.v.to(at::kFloat);
+  if (config.combined_parts() > 0) state.x = inputs.x.to(at::kFloat);
+  const bool gate = config.selector == Selector::kGate;
+  if (gate) state.unrotated_q = by_group(inputs.unrotated_q);
+  const int64_t whole = state.k.size(2) / kBlock * kBlock;
+  if (whole > 0) {
+    const at::Tensor k = state.k.narrow(2, 0, whole);
+    const at::Tensor raw =
+        gate ? inputs.unrotated_k.to(at::kFloat).narrow(2, 0, whole) : at::Tensor();
+    state.blocks = SummarizeBlocks(llama, config, layer, k, raw);
+    if (config.has_compressed_branch()) {
+      state.entries = CompressBlocks(config, layer, k, state.v.narrow(2, 0, whole));
+    }
+  }
+  state.query_shift = TensorOf(layer, "compress.query_shift");
+  state.bias = TensorOf(layer, "compress.bias");
+  state.combine_weight = TensorOf(layer, "combine.weight");
+  state.combine_bias = TensorOf(layer, "combine.bias");
+  return state;
+}
+
+// The output of a chunk, the sum of the selector's loss and the keys read.
+Tensors AttendChunk(const Chunk& chunk, const SparseAttentionOptions& options) {
+  const at::Tensor logits = chunk.KeyLogits();
+  at::Tensor loss = at::zeros({}, logits.options()), selected;
+  if (chunk.blocks() > 0) {
+    c10::AutoGradMode gradients(c10::GradMode::is_enabled() && options.selector_loss);
+    const at::Tensor scores = chunk.Scores(logits);
+    selected = chunk.Select(scores.detach(), options.selected_blocks);
+    if (options.selector_loss) loss = chunk.SelectorLoss(logits, scores);
+  }
+  return {chunk.Attend(logits, selected), loss, chunk.KeysRead(selected)};
+}
+
+}  // namespace
+
+SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterConfig& config,
+                                      const LayerTensors& layer, const AttentionInputs& inputs,
+                                      const SparseAttentionOptions& options) {
+  LayerState state = Prepare(llama, config, layer, inputs);
+  Tensors packed;
+  for (at::Tensor* field : state.Fields()) packed.push_back(*field);
+  const int64_t tokens = state.k.size(2);
+  std::vector<at::Tensor> outputs;
+  at::Tensor loss = at::zeros({}, state.k.options()), keys_read = at::zeros({}, at::kLong);
+  keys_read = keys_read.to(state.k.device());
+  for (int64_t begin = 0; begin < tokens; begin += options.query_chunk) {
+    const int64_t queries = std::min(options.query_chunk, tokens - begin);
+    const auto attend = [&llama, &config, options, begin, queries](const Tensors& fields) {
+      LayerState part;
+      const std::vector<at::Tensor*> places = part.Fields();
+      for (size_t i = 0; i < places.size(); ++i) *places[i] = fields[i];
+      return AttendChunk(Chunk(llama, config, part, begin, queries), options);
+    };
+    const Tensors chunk = c10::GradMode::is_enabled() ? Recomputed(attend, packed) : attend(packed);
+    outputs.push_back(chunk[0]);
+    loss = loss + chunk[1];
+    keys_read = keys_read + chunk[2];
+  }
+  const int64_t open = std::max<int64_t>(
+      0, tokens - (config.sink_blocks + config.window_blocks + 1) * kBlock);  // with candidates
+  const double rows = state.q.numel() / config.head_dim / tokens;
+  SparseAttentionResult result;
+  result.heads = at::cat(outputs, 3).flatten(1, 2).to(inputs.q.scalar_type());
+  result.selector_loss = open > 0 ? loss / (rows * open) : loss;
+  result.keys_read = keys_read;
+  return result;
+}
+
+}  // namespace sieve

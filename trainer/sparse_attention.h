@@ -1,0 +1,39 @@
+#ifndef SIEVE_TRAINER_SPARSE_ATTENTION_H_
+#define SIEVE_TRAINER_SPARSE_ATTENTION_H_
+
+#include <cstdint>
+
+#include "model/adapter/adapter_config.h"
+#include "trainer/layer_tensors.h"
+#include "trainer/llama.h"
+#include "trainer/torch_ops.h"
+
+namespace sieve {
+
+struct SparseAttentionOptions {
+  int64_t selected_blocks = 0;
+  // Queries whose logits are in memory at a time; a multiple of 64. With gradients enabled they are
+  // computed again in the backward pass.
+  int64_t query_chunk = 512;
+  // Whether to compare the selector with the true mass of the blocks.
+  bool selector_loss = false;
+};
+
+struct SparseAttentionResult {
+  at::Tensor heads;  // [N, num_heads, T, head_dim], of the type of q
+  // KL from each head's true block mass over the candidates to the softmax of the selector's
+  // logits, the mean over sequences, heads and the queries with candidates; zero without any.
+  at::Tensor selector_loss;
+  at::Tensor
+      keys_read;  // int64 scalar: exact reads, summed over sequences, key/value heads and queries
+};
+
+// The attention of an adapter's layer as docs/adapters.md has it: differentiable, but for the
+// choice of blocks. Prompts alone: with query_tile the tokens of a tile share their choice.
+SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterConfig& config,
+                                      const LayerTensors& layer, const AttentionInputs& inputs,
+                                      const SparseAttentionOptions& options);
+
+}  // namespace sieve
+
+#endif  // SIEVE_TRAINER_SPARSE_ATTENTION_H_

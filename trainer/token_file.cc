@@ -1,0 +1,125 @@
+#include "trainer/token_file.h"
+
+#include <cstring>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/checkpoint/durable_file.h"
+#include "model/checkpoint/sha256_stream.h"
+
+namespace sieve {
+namespace {
+
+// The file: this header, document_ends, tokens; little-endian.
+struct Header {
+  char magic[8] = {'S', 'I', 'E', 'V', 'E', 'T', 'K', '1'};
+  char digest[64] = {};
+  int64_t documents = 0;
+  int64_t tokens = 0;
+};
+
+template <typename T>
+std::string_view Bytes(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+void AddVocabulary(const Vocabulary& vocabulary, Sha256Stream* stream) {
+  stream->AddNumber(vocabulary.tokens.size());
+  for (const Vocabulary::Token& token : vocabulary.tokens) stream->AddText(token.bytes);
+  stream->AddNumber(vocabulary.merges.size());
+  stream->AddNumber(static_cast<uint64_t>(vocabulary.pre_tokenizer));
+  stream->AddNumber(vocabulary.add_bos ? *vocabulary.bos + 1 : 0);
+}
+
+absl::StatusOr<std::string> DigestOf(const std::vector<TextSource>& sources,
+                                     const Vocabulary& vocabulary) {
+  Sha256Stream stream;
+  AddVocabulary(vocabulary, &stream);
+  for (const TextSource& source : sources) {
+    const absl::StatusOr<MappedFile> file = MappedFile::Open(source.path);
+    if (!file.ok()) return file.status();
+    stream.AddText(file->bytes());
+    stream.AddNumber(source.fields.size());
+    for (const std::string& field : source.fields) stream.AddText(field);
+  }
+  return stream.HexDigest();
+}
+
+absl::Status Write(const std::string& path, const std::string& digest,
+                   const std::vector<int64_t>& ends, const std::vector<int32_t>& tokens) {
+  Header header;
+  std::memcpy(header.digest, digest.data(), sizeof(header.digest));
+  header.documents = static_cast<int64_t>(ends.size());
+  header.tokens = static_cast<int64_t>(tokens.size());
+  const std::string partial = path + ".partial";
+  absl::StatusOr<DurableFile> file = DurableFile::Create(partial);
+  if (!file.ok()) return file.status();
+  absl::Status status = file->Append({reinterpret_cast<const char*>(&header), sizeof(header)});
+  if (status.ok()) status = file->Append(Bytes(ends));
+  if (status.ok()) status = file->Append(Bytes(tokens));
+  if (status.ok()) status = file->Finish();
+  if (!status.ok()) return status;
+  std::error_code error;
+  std::filesystem::rename(partial, path, error);
+  return error ? absl::UnknownError(absl::StrCat("renaming ", partial, ": ", error.message()))
+               : absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<TokenFile> TokenFile::Open(const std::string& path) {
+  absl::StatusOr<MappedFile> mapped = MappedFile::Open(path);
+  if (!mapped.ok()) return mapped.status();
+  TokenFile file(*std::move(mapped));
+  const std::string_view bytes = file.file_.bytes();
+  Header header;
+  const Header expected;
+  const bool whole = bytes.size() >= sizeof(header);
+  if (whole) std::memcpy(&header, bytes.data(), sizeof(header));
+  const int64_t most = static_cast<int64_t>(bytes.size());
+  if (!whole || std::memcmp(header.magic, expected.magic, sizeof(header.magic)) != 0 ||
+      header.documents < 0 || header.documents > most || header.tokens < 0 ||
+      header.tokens > most ||
+      bytes.size() !=
+          sizeof(header) + header.documents * sizeof(int64_t) + header.tokens * sizeof(int32_t)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is no whole file of tokens"));
+  }
+  file.digest_.assign(header.digest, sizeof(header.digest));
+  const char* data = bytes.data() + sizeof(header);
+  file.ends_ = {reinterpret_cast<const int64_t*>(data), static_cast<size_t>(header.documents)};
+  data += header.documents * sizeof(int64_t);
+  file.tokens_ = {reinterpret_cast<const int32_t*>(data), static_cast<size_t>(header.tokens)};
+  return file;
+}
+
+absl::StatusOr<TokenFile> TokeniseOnce(const std::vector<TextSource>& sources,
+                                       const Tokenizer& tokenizer, const std::string& folder) {
+  const absl::StatusOr<std::string> digest = DigestOf(sources, tokenizer.vocabulary());
+  if (!digest.ok()) return digest.status();
+  const std::string path = absl::StrCat(folder, "/", digest->substr(0, 16), ".tokens");
+  absl::StatusOr<TokenFile> kept = TokenFile::Open(path);
+  if (kept.ok() && kept->digest() == *digest) return kept;
+
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) return absl::UnknownError(absl::StrCat("making ", folder, ": ", error.message()));
+  std::vector<int64_t> ends;
+  std::vector<int32_t> tokens;
+  for (const TextSource& source : sources) {
+    const absl::Status status = ReadDocuments(source, [&](const std::string& document) {
+      const std::vector<int32_t> more = tokenizer.Encode(document, {});
+      tokens.insert(tokens.end(), more.begin(), more.end());
+      ends.push_back(static_cast<int64_t>(tokens.size()));
+      return absl::OkStatus();
+    });
+    if (!status.ok()) return status;
+  }
+  const absl::Status written = Write(path, *digest, ends, tokens);
+  if (!written.ok()) return written;
+  return TokenFile::Open(path);
+}
+
+}  // namespace sieve
