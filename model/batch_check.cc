@@ -37,7 +37,7 @@ absl::Status CheckSequence(const Batch& batch, int64_t s, int64_t num_pages) {
 }  // namespace
 
 absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabulary_size,
-                        int64_t num_pages, int64_t pending) {
+                        int64_t num_pages, int64_t pending, int64_t slots) {
   const int64_t tokens = batch.tokens.size();
   if (batch.positions.size() != tokens) return Wrong("as many positions as tokens are needed");
   if (batch.offsets.empty() || batch.offsets.front() != 0 || batch.offsets.back() != tokens) {
@@ -56,6 +56,15 @@ absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabul
   for (int64_t s = 0; s < sequences; ++s) {
     const absl::Status status = CheckSequence(batch, s, num_pages);
     if (!status.ok()) return status;
+  }
+  if (!batch.adapters.empty() && batch.adapters.size() != sequences) {
+    return Wrong("as many adapters as sequences are needed");
+  }
+  if (!batch.prompt_tokens.empty() && batch.prompt_tokens.size() != sequences) {
+    return Wrong("as many lengths of prompts as sequences are needed");
+  }
+  for (int32_t slot : batch.adapters) {
+    if (slot < -1 || slot >= slots) return Wrong(absl::StrCat("there is no adapter slot ", slot));
   }
   for (int32_t row : batch.logit_rows) {
     if (row < 0 || row >= tokens) return Wrong(absl::StrCat("no token ", row, " for logits"));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -89,7 +90,7 @@ class CpuTransformer : public Transformer {
   int64_t QkvCols() const {
     return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
   }
-  absl::Status ReserveBuffers(int64_t tokens);
+  absl::Status ReserveBuffers(const Batch& batch);
   // body(i, worker) for i in [0, tokens), on the pool when there are enough.
   template <class Body>
   void ForTokens(int64_t tokens, Body body) {
@@ -115,6 +116,7 @@ class CpuTransformer : public Transformer {
   const std::vector<double> frequencies_;
   const std::vector<float> final_norm_;
   std::vector<LayerVectors> vectors_;
+  std::vector<int32_t> sequences_;  // all of the step's
   AlignedBuffer activation_buffer_;
   AlignedBuffer scratch_buffer_;
   std::atomic<int64_t> workspace_bytes_ = 0;  // of both; read while a step makes them grow
@@ -144,12 +146,13 @@ void CpuTransformer::CopyPages(absl::Span<const PageCopy> copies) {
   for (const PageCopy& copy : copies) cache_->CopyPage(copy.from, copy.to);
 }
 
-absl::Status CpuTransformer::ReserveBuffers(int64_t tokens) {
+absl::Status CpuTransformer::ReserveBuffers(const Batch& batch) {
+  const int64_t tokens = static_cast<int64_t>(batch.tokens.size());
   const int64_t widest = std::max(
       {config_.hidden_size, config_.intermediate_size, config_.num_heads * config_.head_dim});
   // A multiple of 16 floats keeps each worker's part on a cache line of its own.
   scratch_.stride =
-      (std::max(MatMulScratchFloats(widest), attention_.ScratchFloats()) + 31) / 16 * 16;
+      (std::max(MatMulScratchFloats(widest), attention_.ScratchFloats(batch)) + 31) / 16 * 16;
   float** const slices[] = {&act_.hidden, &act_.normed, &act_.qkv,     &act_.attention,
                             &act_.gate,   &act_.up,     &act_.cosines, &act_.sines};
   const int64_t cols[] = {config_.hidden_size,
@@ -184,8 +187,10 @@ absl::Status CpuTransformer::Forward(const Batch& batch, absl::Span<float> logit
   if (!status.ok()) return status;
   const int64_t tokens = static_cast<int64_t>(batch.tokens.size());
   if (tokens == 0) return absl::OkStatus();
-  status = ReserveBuffers(tokens);
+  status = ReserveBuffers(batch);
   if (!status.ok()) return status;
+  sequences_.resize(batch.offsets.size() - 1);
+  std::iota(sequences_.begin(), sequences_.end(), 0);
   Embed(batch);
   ComputeAngles(batch);
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
@@ -246,10 +251,16 @@ void CpuTransformer::AttentionBlock(const Batch& batch, int64_t layer) {
   ParallelMatMul({q, k, value}, scratch_, &pool_);
   RotateAndStore(batch, layer);
   attention_.Forward({.batch = &batch,
+                      .sequences = sequences_,
                       .layer = layer,
                       .kv = cache_->Layer(layer),
+                      .summaries = cache_->Summaries(layer),
+                      .hidden = act_.normed,
+                      .hidden_stride = hidden,
                       .q = act_.qkv,
                       .q_stride = QkvCols(),
+                      .cosines = act_.cosines,
+                      .sines = act_.sines,
                       .out = act_.attention,
                       .out_stride = q_cols},
                      scratch_, &pool_);

@@ -24,6 +24,9 @@ struct AdapterLayer {
 struct Adapter {
   AdapterConfig config;
   std::vector<AdapterLayer> layers;  // [num_layers]
+  // SHA-256 of the two files that it was read from, 64 hex digits: two adapters with one digest
+  // compute the same. Empty for one that was not read from files.
+  std::string digest;
 };
 
 // One tensor of a layer that a configuration asks for.
