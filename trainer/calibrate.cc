@@ -5,8 +5,6 @@
 #include <string>
 #include <tuple>
 
-#include "model/adapter/adapter.h"
-
 namespace sieve {
 namespace {
 
@@ -92,18 +90,6 @@ std::vector<Moments> Measure(const FrozenLlama& llama, const std::vector<at::Ten
   return moments;
 }
 
-Adapter Zeros(const AdapterConfig& config) {
-  Adapter adapter{.config = config, .layers = std::vector<AdapterLayer>(config.num_layers)};
-  for (AdapterLayer& layer : adapter.layers) {
-    for (const AdapterTensor& tensor : AdapterTensors(config)) {
-      int64_t count = 1;
-      for (const int64_t size : tensor.shape) count *= size;
-      (layer.*tensor.values).assign(count, 0);
-    }
-  }
-  return adapter;
-}
-
 }  // namespace
 
 std::vector<LayerTensors> Calibrate(const FrozenLlama& llama, const AdapterConfig& config,
@@ -111,7 +97,7 @@ std::vector<LayerTensors> Calibrate(const FrozenLlama& llama, const AdapterConfi
                                     const CalibrationOptions& options) {
   const c10::NoGradGuard no_gradients;
   const std::vector<Moments> moments = Measure(llama, sequences);
-  std::vector<LayerTensors> layers = LoadLayers(Zeros(config), llama.options().device());
+  std::vector<LayerTensors> layers = ZeroLayers(config, llama.options().device());
   std::mt19937_64 random(options.seed);
   for (int64_t l = 0; l < config.num_layers; ++l) {
     for (auto& [name, tensor] : layers[l]) SetRandomly(name, random, &tensor);

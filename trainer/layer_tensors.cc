@@ -19,9 +19,23 @@ std::vector<LayerTensors> LoadLayers(const Adapter& adapter, at::Device device) 
   return layers;
 }
 
+std::vector<LayerTensors> ZeroLayers(const AdapterConfig& config, at::Device device) {
+  std::vector<LayerTensors> layers(config.num_layers);
+  for (int64_t l = 0; l < config.num_layers; ++l) {
+    if (config.is_dense(l)) continue;
+    for (const AdapterTensor& tensor : AdapterTensors(config)) {
+      layers[l][tensor.name] =
+          at::zeros(tensor.shape, at::TensorOptions(at::kFloat).device(device));
+    }
+  }
+  return layers;
+}
+
 Adapter StoreLayers(const AdapterConfig& config, const std::vector<LayerTensors>& layers) {
   const std::vector<AdapterTensor> tensors = AdapterTensors(config);
-  Adapter adapter{.config = config, .layers = std::vector<AdapterLayer>(config.num_layers)};
+  Adapter adapter;
+  adapter.config = config;
+  adapter.layers.resize(config.num_layers);
   for (int64_t l = 0; l < config.num_layers; ++l) {
     if (config.is_dense(l)) continue;
     for (const AdapterTensor& tensor : tensors) {

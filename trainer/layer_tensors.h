@@ -16,7 +16,10 @@ using LayerTensors = std::map<std::string, at::Tensor>;
 // The layers of an adapter, copied to a device.
 std::vector<LayerTensors> LoadLayers(const Adapter& adapter, at::Device device);
 
-// The reverse. REQUIRES: layers as LoadLayers gives them for `config`.
+// Zeros of the shapes that a configuration asks for.
+std::vector<LayerTensors> ZeroLayers(const AdapterConfig& config, at::Device device);
+
+// The reverse of LoadLayers. REQUIRES: layers of the shapes that `config` asks for.
 Adapter StoreLayers(const AdapterConfig& config, const std::vector<LayerTensors>& layers);
 
 // The tensor of a name, undefined where there is none.

@@ -33,8 +33,8 @@ struct Recomputation : torch::autograd::Function<Recomputation> {
     std::vector<size_t> places;
     c10::AutoGradMode enable_gradients(true);
     for (const at::Tensor& tensor : saved) {
-      inputs.push_back(tensor.defined() ? tensor.detach() : tensor);
-      if (!tensor.defined() || !tensor.requires_grad()) continue;
+      inputs.push_back(tensor.detach());
+      if (!tensor.requires_grad()) continue;
       inputs.back().requires_grad_();
       places.push_back(inputs.size());
       wanted.push_back(inputs.back());
@@ -57,9 +57,22 @@ struct Recomputation : torch::autograd::Function<Recomputation> {
 }  // namespace
 
 Tensors Recomputed(Function function, const Tensors& inputs) {
+  // Autograd takes no undefined inputs.
+  Tensors defined;
+  std::vector<size_t> places;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].defined()) continue;
+    defined.push_back(inputs[i]);
+    places.push_back(i);
+  }
   auto holder = c10::make_intrusive<Holder>();
-  holder->function = std::move(function);
-  return Recomputation::apply(std::move(holder), at::TensorList(inputs));
+  holder->function = [function = std::move(function), places,
+                      count = inputs.size()](const Tensors& given) {
+    Tensors all(count);
+    for (size_t i = 0; i < places.size(); ++i) all[places[i]] = given[i];
+    return function(all);
+  };
+  return Recomputation::apply(std::move(holder), at::TensorList(defined));
 }
 
 }  // namespace sieve

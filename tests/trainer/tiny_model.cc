@@ -36,7 +36,9 @@ AdapterConfig TinyAdapterConfig(const ModelConfig& model) {
 
 Adapter RandomAdapter(const AdapterConfig& config, uint64_t seed) {
   std::mt19937_64 random(seed);
-  Adapter adapter{.config = config, .layers = std::vector<AdapterLayer>(config.num_layers)};
+  Adapter adapter;
+  adapter.config = config;
+  adapter.layers.resize(config.num_layers);
   for (AdapterLayer& layer : adapter.layers) {
     for (const AdapterTensor& tensor : AdapterTensors(config)) {
       int64_t count = 1;

@@ -1,0 +1,25 @@
+#include "trainer/backend.h"
+
+#include <ATen/Context.h>
+#include <dlfcn.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace sieve {
+
+absl::StatusOr<at::TensorOptions> OpenBackend(const std::string& device) {
+  if (device == "cpu") return at::TensorOptions(at::kCPU).dtype(at::kFloat);
+  if (device != "cuda") {
+    return absl::InvalidArgumentError(absl::StrCat("no device ", device, ": cpu or cuda"));
+  }
+  // Its kernels register themselves. The library stays open.
+  if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+    return absl::UnavailableError(absl::StrCat("LibTorch without CUDA: ", dlerror()));
+  }
+  if (!at::globalContext().hasCUDA()) return absl::UnavailableError("no CUDA device answers");
+  // Products of what was bfloat16 lose nothing by it: it has fewer bits than TF32.
+  at::globalContext().setAllowTF32CuBLAS(true);
+  return at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+}
+
+}  // namespace sieve
