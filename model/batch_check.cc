@@ -75,4 +75,18 @@ absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabul
   return absl::OkStatus();
 }
 
+absl::Status CheckTiles(const Batch& batch, int64_t s, int64_t query_tile) {
+  const int64_t begin = batch.positions[batch.offsets[s]];
+  const int64_t end = batch.positions[batch.offsets[s + 1] - 1] + 1;
+  const int64_t tiled = batch.prompt(s) / query_tile * query_tile;
+  for (const int64_t edge : {begin, end}) {
+    if (edge < tiled && edge % query_tile != 0) {
+      return Wrong(absl::StrCat("sequence ", s, ", positions ", begin, " to ", end,
+                                " (not included), cuts a tile of ", query_tile,
+                                " tokens of its prompt of ", batch.prompt(s)));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace sieve

@@ -14,6 +14,10 @@ namespace sieve {
 absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabulary_size,
                         int64_t num_pages, int64_t pending = 0, int64_t slots = 0);
 
+// INTERNAL unless sequence s of a batch that CheckBatch accepts holds each whole tile of its
+// prompt, `query_tile` tokens, whole or not at all.
+absl::Status CheckTiles(const Batch& batch, int64_t s, int64_t query_tile);
+
 }  // namespace sieve
 
 #endif  // SIEVE_MODEL_BATCH_CHECK_H_
