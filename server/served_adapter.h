@@ -14,7 +14,7 @@ struct ServedAdapter {
   std::string name;
   int32_t slot = 0;
   int64_t query_tile = 1;
-  PrefixHash cache_root;  // of its digest: the root of its chains in the cache
+  PrefixHash cache_root{};  // of its digest: the root of its chains in the cache
 };
 
 }  // namespace sieve

@@ -116,7 +116,7 @@ TEST(SchedulerAdapterTest, NoTileIsCutUnderRandomUse) {
   const uint32_t seed = std::random_device()();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
-  SchedulerDriver driver({.max_step_tokens = 80, .max_running_sequences = 8}, 24);
+  SchedulerDriver driver({.max_step_tokens = 80, .max_running_sequences = 16}, 18);
   std::map<int64_t, std::pair<int64_t, int64_t>> shapes;  // tile, prompt
   int64_t preempted = 0;
   for (int step = 0; step < 3000; ++step) {
