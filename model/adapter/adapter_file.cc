@@ -128,10 +128,8 @@ absl::StatusOr<std::string> DigestOfFiles(absl::Span<const std::string> paths) {
 absl::StatusOr<Adapter> ReadFolder(const std::string& dir) {
   const std::string config_path = absl::StrCat(dir, "/", kAdapterConfigFile);
   const std::string tensors_path = absl::StrCat(dir, "/", kAdapterTensorsFile);
-  const absl::StatusOr<nlohmann::json> object = ReadJsonObject(config_path);
-  if (!object.ok()) return object.status();
-  absl::StatusOr<AdapterConfig> config = AdapterConfigFromJson(*object);
-  if (!config.ok()) return Annotate(config_path, config.status());
+  absl::StatusOr<AdapterConfig> config = ReadAdapterConfig(dir);
+  if (!config.ok()) return config.status();
   const absl::StatusOr<std::unique_ptr<SafetensorsFile>> file =
       SafetensorsFile::Open(tensors_path, /*max_dimensions=*/3);
   if (!file.ok()) return file.status();
@@ -228,6 +226,15 @@ absl::Status WriteFiles(const Adapter& adapter, const std::string& dir, DType dt
 }
 
 }  // namespace
+
+absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& dir) {
+  const std::string path = absl::StrCat(dir, "/", kAdapterConfigFile);
+  const absl::StatusOr<nlohmann::json> object = ReadJsonObject(path);
+  if (!object.ok()) return object.status();
+  absl::StatusOr<AdapterConfig> config = AdapterConfigFromJson(*object);
+  if (!config.ok()) return Annotate(path, config.status());
+  return config;
+}
 
 absl::StatusOr<Adapter> OpenAdapter(const std::string& dir) {
   const auto before = IdentityOf(dir);

@@ -16,6 +16,9 @@ namespace sieve {
 inline constexpr char kAdapterConfigFile[] = "adapter_config.json";
 inline constexpr char kAdapterTensorsFile[] = "adapter_model.safetensors";
 
+// Reads an adapter's configuration alone. The errors of OpenAdapter.
+absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& dir);
+
 // Reads an adapter, with its digest. NOT_FOUND when a file is missing; INVALID_ARGUMENT with file,
 // key or tensor, and reason, for anything malformed, truncated, missing, unknown, of another shape,
 // not finite or of another format version; UNAVAILABLE when the folder was replaced meanwhile.
