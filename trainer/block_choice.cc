@@ -8,17 +8,13 @@ namespace {
 constexpr int64_t kBlock = 64;
 constexpr double kMasked = -1e30;  // finite, so that rows without any have gradients
 
-// The sum over each tile, for each of its queries. x is [N, K, Q, n].
+// The sum over each whole tile, for each of its queries; others keep their own. x is [N, K, Q, n].
 at::Tensor TileSums(const at::Tensor& x, int64_t tile) {
-  if (tile == 1) return x;
-  const int64_t queries = x.size(2), tiles = (queries + tile - 1) / tile;
-  at::Tensor padded = x;
-  if (tiles * tile > queries) {
-    at::Tensor padding =
-        at::zeros({x.size(0), x.size(1), tiles * tile - queries, x.size(3)}, x.options());
-    padded = at::cat({x, padding}, 2);
-  }
-  return padded.unflatten(2, {tiles, tile}).sum(3).repeat_interleave(tile, 2).narrow(2, 0, queries);
+  const int64_t queries = x.size(2), whole = queries / tile * tile;
+  if (tile == 1 || whole == 0) return x;
+  const at::Tensor tiles = x.narrow(2, 0, whole).unflatten(2, {-1, tile});
+  const at::Tensor sums = tiles.sum(3).repeat_interleave(tile, 2);
+  return at::cat({sums, x.narrow(2, whole, queries - whole)}, 2);
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ BlockSets SetsOfBlocks(const AdapterConfig& config, const at::Tensor& positions,
 
 // bool [N, num_kv_heads, Q, n]: the `count` candidates with the largest score (the sum over the
 // group of the softmax of `logits` [N, num_kv_heads, group, Q, n] over the candidates), the lower
-// block first among equals. The first query must begin a tile.
+// block first among equals. The first query must begin a tile; a tile that is not whole, which can
+// only be the prompt's last, shares no choice.
 at::Tensor SelectBlocks(const AdapterConfig& config, const at::Tensor& logits,
                         const at::Tensor& candidates, int64_t count);
 

@@ -151,23 +151,23 @@ class Chunk {
   }
 
   at::Tensor AttendLogSumExp(at::Tensor logits, const at::Tensor& selected) const {
-    at::Tensor read = TokensOf(sets_.base);
-    at::Tensor values = s_.v.narrow(2, 0, keys_);
-    if (n_ > 0) {
-      const at::Tensor chosen = TokensOf(selected).unsqueeze(2);  // [N, K, 1, Q, keys]
-      if (config_.branch_biases) logits = logits + at::where(chosen, Gate(1), Gate(2));
-      read = read.logical_or(chosen);
+    const at::Tensor base = TokensOf(sets_.base), values = s_.v.narrow(2, 0, keys_);
+    if (n_ == 0) {
+      logits = logits.masked_fill(base.logical_not(), kMinusInfinity);
+      return Weighted(at::softmax(logits, -1), values);
     }
-    logits = logits.masked_fill(read.logical_not(), kMinusInfinity);
-    if (n_ > 0 && config_.tail) {
-      const at::Tensor rest = sets_.candidates.logical_and(selected.logical_not());
-      const at::Tensor hidden =
-          rest.repeat_interleave(config_.entries_per_block(), -1).logical_not().unsqueeze(2);
-      const at::Tensor tail = (EntryLogits() + Gate(0)).masked_fill(hidden, kMinusInfinity);
-      logits = at::cat({logits, tail}, -1);
-      values = at::cat({values, s_.entries.v.narrow(2, 0, entries())}, 2);
+    const at::Tensor chosen = TokensOf(selected).unsqueeze(2);  // [N, K, 1, Q, keys]
+    const at::Tensor rest = sets_.candidates.logical_and(selected.logical_not()).unsqueeze(2);
+    if (config_.branch_biases) {
+      const at::Tensor has_rest = rest.any(-1, /*keepdim=*/true);
+      logits = logits + at::where(chosen, Gate(1), Gate(2)) * has_rest;
     }
-    return Weighted(at::softmax(logits, -1), values);
+    logits = logits.masked_fill(base.logical_or(chosen).logical_not(), kMinusInfinity);
+    if (!config_.tail) return Weighted(at::softmax(logits, -1), values);
+    const at::Tensor hidden = rest.repeat_interleave(config_.entries_per_block(), -1).logical_not();
+    const at::Tensor tail = (EntryLogits() + Gate(0)).masked_fill(hidden, kMinusInfinity);
+    return Weighted(at::softmax(at::cat({logits, tail}, -1), -1),
+                    at::cat({values, s_.entries.v.narrow(2, 0, entries())}, 2));
   }
 
   at::Tensor AttendLiteral(const at::Tensor& logits, const at::Tensor& selected) const {

@@ -212,8 +212,10 @@ class Reference {
   std::vector<int64_t> Select(int64_t t, int64_t g) const {
     const std::vector<int64_t> candidates = Candidates(t);
     Vector scores(candidates.size());
-    const int64_t tile = t / c_.query_tile * c_.query_tile;
-    for (int64_t other = tile; other < std::min(tile + c_.query_tile, in_.tokens); ++other) {
+    const int64_t begin = t / c_.query_tile * c_.query_tile;
+    const bool whole = begin + c_.query_tile <= in_.tokens;
+    const int64_t first = whole ? begin : t, last = whole ? begin + c_.query_tile - 1 : t;
+    for (int64_t other = first; other <= last; ++other) {
       Vector& more = scores_[{other, g}];
       if (more.empty()) more = Scores(other, g, candidates);
       for (size_t i = 0; i < scores.size(); ++i) scores[i] += more[i];
@@ -348,7 +350,8 @@ class Reference {
     Vector out(d_), parts(3);
     for (int i = 0; i < 3; ++i) {
       const bool has_gate = c_.combined_parts() == 3 || (c_.combined_parts() == 1 && i == 0);
-      parts[i] = branches[i]->lse() + (has_gate ? Gate(i, t, h) : 0);
+      const bool without_rest = c_.combiner == Combiner::kLogSumExp && rest.logits.empty();
+      parts[i] = branches[i]->lse() + (has_gate && !without_rest ? Gate(i, t, h) : 0);
     }
     const double total = LogSumExp(parts);
     for (int i = 0; i < 3; ++i) {

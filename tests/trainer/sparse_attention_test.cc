@@ -132,7 +132,7 @@ class SparseAttentionTest : public testing::TestWithParam<Case> {
         config_(TinyAdapterConfig(checkpoint_->config())) {
     GetParam().change(config_);
     EXPECT_TRUE(ValidateAdapterConfig(config_).ok());
-    adapter_ = RandomAdapter(config_, kSeed);
+    adapter_ = SeededAdapter(config_, kSeed);
     layers_ = LoadLayers(adapter_, at::kCPU);
   }
 

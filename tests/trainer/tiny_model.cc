@@ -34,7 +34,7 @@ AdapterConfig TinyAdapterConfig(const ModelConfig& model) {
   return config;
 }
 
-Adapter RandomAdapter(const AdapterConfig& config, uint64_t seed) {
+Adapter SeededAdapter(const AdapterConfig& config, uint64_t seed) {
   std::mt19937_64 random(seed);
   Adapter adapter;
   adapter.config = config;

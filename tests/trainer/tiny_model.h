@@ -17,7 +17,7 @@ std::unique_ptr<Checkpoint> OpenTinyModel(const TinyLlamaSpec& spec, bool gguf);
 AdapterConfig TinyAdapterConfig(const ModelConfig& model);
 
 // Random tensors of every kind that the options ask for.
-Adapter RandomAdapter(const AdapterConfig& config, uint64_t seed);
+Adapter SeededAdapter(const AdapterConfig& config, uint64_t seed);
 
 }  // namespace sieve
 

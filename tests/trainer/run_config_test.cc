@@ -1,0 +1,71 @@
+#include "trainer/run_config.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+
+#include "absl/strings/match.h"
+
+namespace sieve {
+namespace {
+
+absl::StatusOr<RunConfig> Read(const std::string& text) {
+  const std::string path = testing::TempDir() + "/run.json";
+  std::ofstream(path) << text;
+  return ReadRunConfig(path, "/data");
+}
+
+TEST(RunConfig, TheCommittedOneIsRead) {
+  const auto run = ReadRunConfig("trainer/configs/smollm2.json", "/data");
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->sequence_length, 4096);
+  ASSERT_EQ(run->stages.size(), 2);
+  EXPECT_FALSE(run->stages[0].end_to_end);
+  EXPECT_TRUE(run->stages[1].end_to_end);
+  EXPECT_EQ(run->corpus[0].path, "/data/wikitext2/wiki.train.tokens.gz");
+}
+
+TEST(RunConfig, WhatIsWrongIsNamed) {
+  const struct {
+    const char* text;
+    const char* part;
+  } cases[] = {
+      {R"({"corpus": [{"path": "a"}], "sequence_lenght": 5})", "sequence_lenght"},
+      {R"({})", "corpus"},
+      {R"({"corpus": [{"fields": ["a"]}]})", "path"},
+      {R"({"corpus": [{"path": "a"}], "query_chunk": 100})", "query_chunk"},
+      {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "both"}]})", "kind"},
+      {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "layers", "steps": -1}]})", "steps"},
+      {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "layers", "selected_blocks": []}]})",
+       "selected_blocks"},
+      {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "layers", "sequences": 3,
+           "sequences_at_once": 2}]})",
+       "sequences"},
+  };
+  for (const auto& c : cases) {
+    const auto run = Read(c.text);
+    ASSERT_EQ(run.status().code(), absl::StatusCode::kInvalidArgument) << c.text;
+    EXPECT_TRUE(absl::StrContains(run.status().message(), c.part)) << run.status();
+  }
+}
+
+TEST(RunConfig, TheAdapterHasTheModelsShape) {
+  ModelConfig model;
+  model.name = "m";
+  model.num_layers = 2;
+  model.hidden_size = 64;
+  model.num_heads = 4;
+  model.num_kv_heads = 2;
+  model.head_dim = 16;
+  const std::string digest(64, 'a');
+  const auto config = AdapterConfigFor({{"index_rank", 8}}, model, digest);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->index_rank, 8);
+  EXPECT_EQ(config->head_dim, 16);
+  EXPECT_FALSE(AdapterConfigFor({{"index_rang", 8}}, model, digest).ok());
+  EXPECT_FALSE(AdapterConfigFor({{"query_tile", 5}}, model, digest).ok());
+}
+
+}  // namespace
+}  // namespace sieve

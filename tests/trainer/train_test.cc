@@ -1,0 +1,165 @@
+#include "trainer/train.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "model/adapter/adapter_file.h"
+#include "model/tokenizer/tokenizer.h"
+#include "tests/trainer/tiny_model.h"
+
+namespace sieve {
+namespace {
+
+constexpr char kRun[] = R"({
+  "adapter": {"window_blocks": 1, "selected_blocks": 2, "index_rank": 4},
+  "corpus": [{"path": "text.txt"}],
+  "sequence_length": 330,
+  "calibration_sequences": 2,
+  "stages": [
+    {"kind": "layers", "steps": 3, "sequences": 2, "selected_blocks": [0, 1, 2]},
+    {"kind": "end_to_end", "steps": 2, "sequences": 2, "sequences_at_once": 2,
+     "selected_blocks": [1], "selector_weight": 0, "trained": ["compress.", "combine."]}
+  ]
+})";
+
+std::string Content(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest()
+      : checkpoint_(OpenTinyModel({}, /*gguf=*/false)),
+        tokenizer_(*Tokenizer::Create(checkpoint_->vocabulary())),
+        llama_(checkpoint_->config(), checkpoint_->weights(), at::TensorOptions(at::kFloat)),
+        folder_(testing::TempDir() + "/run") {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+    std::mt19937_64 random(1);
+    std::string text(5000, ' ');
+    for (char& c : text) c = static_cast<char>('a' + random() % 26);
+    std::ofstream(folder_ + "/text.txt") << text;
+    Read(kRun);
+  }
+
+  void Read(const std::string& run) {
+    std::ofstream(folder_ + "/run.json") << run;
+    auto read = ReadRunConfig(folder_ + "/run.json", folder_);
+    ASSERT_TRUE(read.ok()) << read.status();
+    run_ = *std::move(read);
+    auto adapter = AdapterConfigFor(run_.adapter, checkpoint_->config(), std::string(64, 'a'));
+    ASSERT_TRUE(adapter.ok()) << adapter.status();
+    adapter_ = *std::move(adapter);
+  }
+
+  absl::Status TrainTo(const std::string& out, const std::atomic<bool>* stop = nullptr) {
+    auto corpus = TokeniseOnce(run_.corpus, *tokenizer_, folder_ + "/tokens");
+    EXPECT_TRUE(corpus.ok()) << corpus.status();
+    return Train({.llama = &llama_,
+                  .adapter = adapter_,
+                  .run = &run_,
+                  .corpus = &*corpus,
+                  .out = folder_ + "/" + out,
+                  .progress = &progress_,
+                  .stop = stop});
+  }
+
+  std::string Tensors(const std::string& out) const {
+    return Content(folder_ + "/" + out + "/adapter/" + kAdapterTensorsFile);
+  }
+
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  FrozenLlama llama_;
+  const std::string folder_;
+  RunConfig run_;
+  AdapterConfig adapter_;
+  std::ostringstream progress_;
+};
+
+TEST_F(TrainTest, ARunThatStopsAfterEachStepIsEqualToTheLastBit) {
+  ASSERT_TRUE(TrainTo("whole").ok());
+  const std::atomic<bool> stop = true;
+  int calls = 1;
+  absl::Status status = TrainTo("parts", &stop);
+  for (; absl::IsCancelled(status) && calls < 10; ++calls) status = TrainTo("parts", &stop);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(calls, 6);  // five of a step each, and one that finds nothing left
+  EXPECT_EQ(Tensors("whole"), Tensors("parts"));
+  EXPECT_EQ(Content(folder_ + "/whole/state/tensors.safetensors"),
+            Content(folder_ + "/parts/state/tensors.safetensors"));
+  EXPECT_TRUE(absl::StrContains(progress_.str(), "stage 2, step 2 of 2"));
+}
+
+TEST_F(TrainTest, ItWritesAnAdapterThatOpens) {
+  ASSERT_TRUE(TrainTo("out").ok());
+  const absl::StatusOr<Adapter> adapter = OpenAdapter(folder_ + "/out/adapter");
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  EXPECT_EQ(adapter->config.selected_blocks, 2);
+  std::ifstream log(folder_ + "/out/log.jsonl");
+  std::string line;
+  int lines = 0;
+  while (std::getline(log, line)) ++lines;
+  EXPECT_EQ(lines, 5);
+}
+
+TEST_F(TrainTest, TrainingLowersTheLoss) {
+  std::string run = kRun;
+  run.replace(run.find("\"steps\": 3"), 10, "\"steps\": 30");
+  run.replace(run.find("[0, 1, 2]"), 9, "[1]");
+  Read(run);
+  ASSERT_TRUE(TrainTo("long").ok());
+  std::ifstream log(folder_ + "/long/log.jsonl");
+  std::vector<double> losses;
+  for (std::string line; std::getline(log, line);) {
+    losses.push_back(nlohmann::json::parse(line)["loss"].get<double>());
+  }
+  double first = 0, last = 0;
+  for (int i = 0; i < 5; ++i) {
+    first += losses[i];
+    last += losses[25 + i];
+  }
+  EXPECT_LT(last, 0.97 * first);
+}
+
+TEST_F(TrainTest, AnotherConfigurationDoesNotGoOn) {
+  ASSERT_TRUE(TrainTo("out").ok());
+  std::string run = kRun;
+  run.replace(run.find("330"), 3, "331");
+  Read(run);
+  EXPECT_EQ(TrainTo("out").code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(TrainTest, ADivergingRunSaysWhere) {
+  std::string run = kRun;
+  run.replace(run.find("\"steps\": 3"), 10, "\"steps\": 9, \"vector_rate\": 1e30");
+  Read(run);
+  const absl::Status status = TrainTo("out");
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
+  for (const char* part : {"not finite", "stage", "step", "sequences at tokens", "out/state"}) {
+    EXPECT_TRUE(absl::StrContains(status.message(), part)) << status;
+  }
+  // What was saved before is whole.
+  EXPECT_TRUE(OpenAdapter(folder_ + "/out/adapter").ok());
+}
+
+TEST_F(TrainTest, ACorpusOfShortDocumentsIsRefused) {
+  run_.sequence_length = 6000;
+  EXPECT_EQ(TrainTo("out").code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace sieve
