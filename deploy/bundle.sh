@@ -16,7 +16,7 @@ Usage: bash deploy/bundle.sh [--out PATH] [LABEL...]
 
 The folder holds bin/NAME to start, libexec/NAME (the programs, stripped) and lib/. It needs bash, an x86-64 Linux with
 glibc 2.36 or later and, for CUDA, NVIDIA's driver: the CUDA runtime is in the programs. Files that a test reads at
-run time are not part of it.
+run time are not part of it, nor is LibTorch: to run the trainer, put the lib/ of torch 2.11 (a Python package) on LD_LIBRARY_PATH.
 USAGE
 }
 
@@ -62,7 +62,7 @@ add_program() {
   [[ ! -e "$bundle/bin/$name" ]] || die "two of the programs are named $name: put them into two bundles"
   strip -o "$bundle/libexec/$name" "$path"
   write_launcher "$bundle/bin/$name"
-  libraries="$(libraries_of "$path" | without_glibc)"
+  libraries="$(libraries_of "$path" | without_glibc | without_torch)"
   while read -r library; do
     [[ -z "$library" ]] || install -m 755 "$(realpath "$library")" "$bundle/lib/${library##*/}"
   done <<<"$libraries"

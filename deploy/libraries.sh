@@ -18,3 +18,8 @@ libraries_of() {
 without_glibc() {
   grep -vE '/(ld-linux[^/]*|lib(anl|BrokenLocale|c|dl|m|mvec|nsl|nss_[a-z]+|pthread|resolv|rt|thread_db|util))\.so[.0-9]*$' || true
 }
+
+# Of paths on stdin, those that are not LibTorch's, which are found beside each other only: a gigabyte, with CUDA's.
+without_torch() {
+  grep -vE '/site-packages/(torch|nvidia)/|/(libtorch[^/]*|libc10[^/]*)\.so' || true
+}

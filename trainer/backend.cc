@@ -2,12 +2,26 @@
 
 #include <ATen/Context.h>
 #include <dlfcn.h>
+#include <malloc.h>
+
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 
 namespace sieve {
 
+namespace {
+
+// Tensors come and go by the gigabyte: mapping and clearing them each time takes a fifth of it.
+void KeepFreedMemory() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+}
+
+}  // namespace
+
 absl::StatusOr<at::TensorOptions> OpenBackend(const std::string& device) {
+  KeepFreedMemory();
   if (device == "cpu") return at::TensorOptions(at::kCPU).dtype(at::kFloat);
   if (device != "cuda") {
     return absl::InvalidArgumentError(absl::StrCat("no device ", device, ": cpu or cuda"));
