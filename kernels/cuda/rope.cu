@@ -27,9 +27,12 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
   const int heads = static_cast<int>(p.num_heads), kv_heads = static_cast<int>(p.num_kv_heads);
   const float* in = p.qkv + t * (heads + 2 * kv_heads) * d;
   const int position = p.positions[t];
-  const int64_t page =
-      p.block_tables[p.sequences[t] * p.block_table_stride + position / kPageTokens];
-  char* const page_base = p.kv.base + page * p.kv.page_stride;
+  char* page_base = nullptr;
+  if (kv_heads > 0) {
+    const int64_t page =
+        p.block_tables[p.sequences[t] * p.block_table_stride + position / kPageTokens];
+    page_base = p.kv.base + page * p.kv.page_stride;
+  }
   const int slot = position % kPageTokens;
   WaitForPrevious();
   for (int i = threadIdx.x; i < (heads + 2 * kv_heads) * half; i += blockDim.x) {

@@ -24,7 +24,8 @@ struct RopeAnglesParams {
 cudaError_t RopeAngles(const RopeAnglesParams& params, cudaStream_t stream);
 
 // Rotates queries and keys (pairs (2i, 2i+1) when interleaved, else (i, i + head_dim/2)), writes
-// the queries to `q` and keys and values to the cache.
+// the queries to `q` and keys and values to the cache. Without key/value heads (or query heads) the
+// others alone are there, and only they are written.
 struct RopeAndStoreParams {
   const float* qkv = nullptr;             // [num_tokens, num_heads + 2 num_kv_heads, head_dim]
   const float* cosines = nullptr;         // [num_tokens, head_dim / 2]
@@ -37,7 +38,7 @@ struct RopeAndStoreParams {
   void* q = nullptr;                   // [num_tokens, num_heads, head_dim], of kv.dtype
   int64_t num_tokens = 0;
   int64_t num_heads = 0;
-  int64_t num_kv_heads = 0;
+  int64_t num_kv_heads = 0;  // 0: sequences and block_tables are not read
   bool interleaved = false;
 };
 cudaError_t RopeAndStore(const RopeAndStoreParams& params, cudaStream_t stream);

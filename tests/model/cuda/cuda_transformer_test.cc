@@ -40,6 +40,9 @@ struct Piece {
   int64_t begin, count;
 };
 
+// Whose logits a step is asked for: of each piece's tokens.
+enum class Wanted { kAll, kLast, kNone };
+
 class CudaTransformerTest : public testing::Test {
  protected:
   void Open(const TinyLlamaSpec& spec, const CudaTransformerOptions& options) {
@@ -59,12 +62,11 @@ class CudaTransformerTest : public testing::Test {
             .max_context_tokens = 512};
   }
 
-  // The logits of every token of the pieces, or of the last of each.
-  std::vector<float> Step(const std::vector<Piece>& pieces, bool only_last = false) {
+  std::vector<float> Step(const std::vector<Piece>& pieces, Wanted wanted = Wanted::kAll) {
     TokenIds tokens, positions, offsets = {0}, tables, rows;
     for (const Piece& p : pieces) {
       for (int64_t i = p.begin; i < p.begin + p.count; ++i) {
-        if (!only_last || i + 1 == p.begin + p.count) {
+        if (wanted == Wanted::kAll || (wanted == Wanted::kLast && i + 1 == p.begin + p.count)) {
           rows.push_back(static_cast<int32_t>(tokens.size()));
         }
         tokens.push_back((*p.sequence)[i]);
@@ -145,6 +147,31 @@ TEST_F(CudaTransformerTest, BitsDoNotDependOnChunksNorOnTheBatch) {
   }
 }
 
+// Where few rows of logits are wanted, the last layer computes no others.
+TEST_F(CudaTransformerTest, BitsDoNotDependOnTheRowsThatAreWanted) {
+  const TokenIds sequence = Sequence(300, 1), other = Sequence(200, 2);
+  const TokenIds pages = {4, 7, 1, 0, 9}, other_pages = {10, 11, 12, 13};
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    SCOPED_TRACE(InfoOf(dtype).name);
+    Open(Spec(), Options(dtype));
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const int64_t vocabulary = model_->vocabulary_size();
+    const std::vector<float> whole = InSteps(sequence, pages, 300);
+    const std::vector<float> others = InSteps(other, other_pages, 200);
+    const auto row = [&](const std::vector<float>& logits, int64_t i) {
+      return std::vector<float>(logits.begin() + i * vocabulary,
+                                logits.begin() + (i + 1) * vocabulary);
+    };
+    EXPECT_TRUE(SameBits(row(whole, 299), Step({{&sequence, pages, 0, 300}}, Wanted::kLast)));
+    // Keys and values of a step that nobody wants logits of, then rows of several pieces.
+    Step({{&sequence, pages, 0, 130}, {&other, other_pages, 0, 150}}, Wanted::kNone);
+    const std::vector<float> both =
+        Step({{&sequence, pages, 130, 170}, {&other, other_pages, 150, 1}}, Wanted::kLast);
+    EXPECT_TRUE(SameBits(row(whole, 299), row(both, 0)));
+    EXPECT_TRUE(SameBits(row(others, 150), row(both, 1)));
+  }
+}
+
 // Ten splits of attention, which is more than each block merges for itself and no power of two; as
 // many sequences as the model was made for, each with as long a context.
 TEST_F(CudaTransformerTest, LongContextsHaveTheSameBitsInAnyBatch) {
@@ -160,10 +187,10 @@ TEST_F(CudaTransformerTest, LongContextsHaveTheSameBitsInAnyBatch) {
   const int64_t vocabulary = model_->vocabulary_size();
   for (int64_t begin = 0; begin < sequence.size(); begin += 500) {
     const int64_t count = std::min<int64_t>(500, sequence.size() - begin);
-    Step({{&sequence, pages, begin, count}}, /*only_last=*/true);
+    Step({{&sequence, pages, begin, count}}, Wanted::kLast);
   }
   const int64_t last = sequence.size() - 1;
-  const std::vector<float> want = Step({{&sequence, pages, last - 2, 3}}, /*only_last=*/true);
+  const std::vector<float> want = Step({{&sequence, pages, last - 2, 3}}, Wanted::kLast);
   for (const float logit : want) ASSERT_TRUE(std::isfinite(logit));
   for (const int64_t sequences : {1, 2, 3, 8, 9, 12}) {
     const std::vector<float> all =
