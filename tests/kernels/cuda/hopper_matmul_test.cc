@@ -2,10 +2,13 @@
 
 #include "kernels/cuda/hopper_matmul.h"
 
+#include <limits>
+#include <map>
 #include <string>
 #include <tuple>
 
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/hopper_plan.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/portable_matmul.h"
 #include "kernels/cuda/this_chip.h"
@@ -137,6 +140,38 @@ std::vector<Shape> UngatedShapes() {
   return shapes;
 }
 
+// For each tile that a product may be planned with, the shape of least data that is.
+std::vector<Shape> ShapesOfEveryPlan(bool is_gated) {
+  constexpr int64_t kMultiprocessors = 132;  // of an H100 or H200
+  std::map<std::tuple<int, int, bool>, std::pair<int64_t, Shape>> least;
+  for (const int64_t inputs : {64, 4160, 6144, 8192}) {
+    for (const int64_t outputs : {16, 80, 208, 336, 464, 528, 912, 1040, 1424, 2064, 4240, 16400}) {
+      for (int64_t tokens = 3; tokens < 4000; tokens += 1 + tokens / 5) {
+        const HopperPlan plan =
+            PlanHopperMatMul(tokens, outputs, inputs, kMultiprocessors, !is_gated);
+        const int64_t data = (tokens + outputs) * inputs + tokens * outputs;
+        auto& best = least
+                         .try_emplace({plan.bands, plan.tokens, plan.splits_chains},
+                                      std::numeric_limits<int64_t>::max(), Shape{})
+                         .first->second;
+        if (data < best.first) best = {data, {tokens, outputs, inputs}};
+      }
+    }
+  }
+  std::vector<Shape> shapes;
+  for (const auto& [plan, best] : least) shapes.push_back(best.second);
+  return shapes;
+}
+
+// Of the portable kernel: its tiles of tokens, with one chain and with two.
+std::vector<Shape> PortableShapes() {
+  std::vector<Shape> shapes;
+  for (const int64_t tokens : {5, 13, 29, 70, 260}) {
+    for (const int64_t inputs : {72, 4168}) shapes.push_back({tokens, 48, inputs});
+  }
+  return shapes;
+}
+
 std::string NameOf(const testing::TestParamInfo<std::tuple<DType, Shape>>& info) {
   const auto& [dtype, shape] = info.param;
   return std::string(InfoOf(dtype).name) + "_" + std::to_string(shape.tokens) + "_" +
@@ -151,6 +186,18 @@ INSTANTIATE_TEST_SUITE_P(Sweep, HopperGatedMatMulTest,
                          testing::Combine(testing::Values(DType::kBF16, DType::kF16),
                                           testing::ValuesIn(Shapes())),
                          NameOf);
+
+const auto k16Bits = testing::Values(DType::kBF16, DType::kF16);
+
+// All that is compiled for itself; tests/gpu.sh runs these under compute-sanitizer.
+INSTANTIATE_TEST_SUITE_P(EveryKernel, HopperMatMulTest,
+                         testing::Combine(k16Bits, testing::ValuesIn(ShapesOfEveryPlan(false))),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(EveryKernel, HopperGatedMatMulTest,
+                         testing::Combine(k16Bits, testing::ValuesIn(ShapesOfEveryPlan(true))),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(EveryPortableKernel, HopperMatMulTest,
+                         testing::Combine(k16Bits, testing::ValuesIn(PortableShapes())), NameOf);
 
 }  // namespace
 }  // namespace sieve::cuda
