@@ -114,6 +114,8 @@ absl::StatusOr<StepDraws> StepDraws::Create(int64_t max_draws, int64_t vocabular
   absl::StatusOr<CudaMemory> device = CudaMemory::Device(bytes, "what a step draws");
   if (!device.ok()) return device.status();
   draws.device_ = *std::move(device);
+  // All of it is copied to the host, also what no draw asks for.
+  SIEVE_RETURN_IF_CUDA(cudaMemset(draws.device_.data(), 0, bytes), "clearing what a step draws");
   for (Slot& slot : draws.slots_) {
     absl::StatusOr<CudaMemory> host = CudaMemory::PinnedHost(bytes, "what a step draws");
     if (!host.ok()) return host.status();
