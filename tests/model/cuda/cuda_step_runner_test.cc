@@ -69,11 +69,12 @@ class CudaStepRunnerTest : public testing::Test {
 
   // Prompts in the first step, then a token each a step; `ahead`: a step is submitted before the
   // one before it is collected.
-  Generated Run(StepRunner* runner, const std::vector<Stream>& streams, bool ahead) {
+  Generated Run(StepRunner* runner, const std::vector<Stream>& streams, bool ahead,
+                int64_t steps = kSteps) {
     Generated out;
     out.tokens.resize(streams.size());
     out.logprobs.resize(streams.size());
-    for (int64_t step = 0; step < kSteps && !HasFailure(); ++step) {
+    for (int64_t step = 0; step < steps && !HasFailure(); ++step) {
       Submit(runner, streams, step, out, ahead && step > 0);
       if (runner->in_flight() > (ahead ? 1 : 0)) Collect(runner, &out);
     }
@@ -187,13 +188,23 @@ TEST_F(CudaStepRunnerTest, TheDeviceDrawsWhatTheHostDraws) {
   }
 }
 
+// As small as can be, for compute-sanitizer; see tests/gpu.sh.
+TEST_F(CudaStepRunnerTest, FewStepsAhead) {
+  HostStepRunner host(model_.get());
+  std::vector<Stream> streams = Streams(9);
+  for (const int count : {9, 2}) {
+    streams.resize(count);
+    ExpectSame(Run(model_->step_runner(), streams, true, 3), Run(&host, streams, false, 3));
+  }
+}
+
 // Draws that the device's sampler does not take are the host's, and the step after them goes on.
 TEST_F(CudaStepRunnerTest, TheHostDrawsWhatTheDeviceCannot) {
   HostStepRunner host(model_.get());
   std::vector<Stream> streams = Streams(5);
   streams[2].params.logit_bias = {{4, 1.0f}, {4, 2.0f}};
-  const Generated expected = Run(&host, streams, /*ahead=*/false);
-  ExpectSame(Run(model_->step_runner(), streams, /*ahead=*/true), expected);
+  const Generated expected = Run(&host, streams, /*ahead=*/false, 20);
+  ExpectSame(Run(model_->step_runner(), streams, /*ahead=*/true, 20), expected);
 }
 
 TEST_F(CudaStepRunnerTest, SamplesOfOnePromptDrawFromOneRow) {
@@ -259,7 +270,7 @@ TEST_F(CudaStepRunnerTest, AStepThatIsRefusedIsNotInFlight) {
   EXPECT_TRUE(runner->Broken().ok());
   HostStepRunner host(model_.get());
   const std::vector<Stream> streams = Streams(4);
-  ExpectSame(Run(runner, streams, true), Run(&host, streams, false));
+  ExpectSame(Run(runner, streams, true, 20), Run(&host, streams, false, 20));
 }
 
 }  // namespace

@@ -172,6 +172,34 @@ TEST_F(CudaTransformerTest, BitsDoNotDependOnTheRowsThatAreWanted) {
   }
 }
 
+// Prompts, their continuation and decoding of few and of many, as small as can be: what
+// tests/gpu.sh runs under compute-sanitizer, which slows steps down a hundredfold.
+TEST_F(CudaTransformerTest, FewStepsOfEachKind) {
+  const TokenIds sequence = Sequence(70, 6);
+  for (const auto& [dtype, intermediate] :
+       {std::pair(DType::kBF16, 448), std::pair(DType::kF16, 448), std::pair(DType::kBF16, 416)}) {
+    SCOPED_TRACE(InfoOf(dtype).name);
+    TinyLlamaSpec spec = Spec();
+    spec.intermediate_size = intermediate;
+    Open(spec, Options(dtype));
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const int64_t vocabulary = model_->vocabulary_size();
+    const std::vector<float> whole = Step({{&sequence, {2, 0}, 0, 70}});
+    const std::vector<float> chunk = Step({{&sequence, {2, 0}, 60, 5}});
+    EXPECT_EQ(std::memcmp(chunk.data(), &whole[60 * vocabulary], chunk.size() * 4), 0);
+    for (const int64_t sequences : {1, 2, 9}) {
+      const std::vector<float> all =
+          Step(std::vector<Piece>(sequences, Piece{&sequence, {2, 0}, 69, 1}));
+      for (int64_t s = 0; s < sequences; ++s) {
+        EXPECT_EQ(
+            std::memcmp(&all[s * vocabulary], &whole[69 * vocabulary], vocabulary * sizeof(float)),
+            0)
+            << s << " of " << sequences;
+      }
+    }
+  }
+}
+
 // Ten splits of attention, which is more than each block merges for itself and no power of two; as
 // many sequences as the model was made for, each with as long a context.
 TEST_F(CudaTransformerTest, LongContextsHaveTheSameBitsInAnyBatch) {
@@ -230,6 +258,70 @@ TEST_F(CudaTransformerTest, ACopiedPageIsReadLikeTheFirst) {
   model_->CopyPages({{5, 20}, {6, 21}});
   const std::vector<float> again = Step({{&sequence, {20, 21}, 99, 1}});
   EXPECT_EQ(std::memcmp(again.data(), &whole[99 * model_->vocabulary_size()], again.size() * 4), 0);
+}
+
+// A layer's pages are more bytes than a 32-bit number counts.
+TEST_F(CudaTransformerTest, APageIsCopiedInALargeCache) {
+  constexpr int32_t kPages = 70000;
+  CudaTransformerOptions options = Options(DType::kBF16);
+  options.cache_pages = kPages;
+  Open(Spec(), options);
+  ASSERT_TRUE(created_.ok()) << created_.status();
+  ASSERT_GT(model_->geometry().BytesPerPage() / Spec().num_layers * kPages, int64_t{1} << 31);
+  const TokenIds sequence = Sequence(40, 4);
+  const std::vector<float> whole = InSteps(sequence, {5}, 40);
+  model_->CopyPages({{5, kPages - 1}, {kPages - 1, 9}});
+  for (const int32_t page : {kPages - 1, 9}) {
+    const std::vector<float> again = Step({{&sequence, {page}, 39, 1}});
+    EXPECT_EQ(std::memcmp(again.data(), &whole[39 * model_->vocabulary_size()], again.size() * 4),
+              0)
+        << page;
+  }
+}
+
+// A step of fewer tokens than there may be sequences: no graph's batch is padded beyond it.
+TEST_F(CudaTransformerTest, StepsMayBeSmallerThanSequencesAreMany) {
+  CudaTransformerOptions options = Options(DType::kBF16);
+  options.max_step_tokens = 5;
+  options.max_sequences = 8;
+  Open(Spec(), options);
+  ASSERT_TRUE(created_.ok()) << created_.status();
+  const TokenIds sequence = Sequence(20, 7);
+  const std::vector<float> whole = InSteps(sequence, {1}, 5);
+  const int64_t vocabulary = model_->vocabulary_size();
+  for (const int64_t sequences : {1, 3, 4, 5}) {
+    const std::vector<float> all =
+        Step(std::vector<Piece>(sequences, Piece{&sequence, {1}, 19, 1}));
+    for (int64_t s = 0; s < sequences; ++s) {
+      EXPECT_EQ(std::memcmp(&all[s * vocabulary], &whole[19 * vocabulary], vocabulary * 4), 0)
+          << s << " of " << sequences;
+    }
+  }
+}
+
+// On Hopper their layers' addresses leave a decoding step's kernel 8 slots of shared memory, the
+// least that it can do with, and fewer.
+TEST_F(CudaTransformerTest, DeepModelsDecodeLikeTheirPrompt) {
+  const TokenIds sequence = Sequence(70, 8);
+  for (const int64_t layers : {800, 960}) {
+    TinyLlamaSpec spec = Spec();
+    spec.hidden_size = spec.intermediate_size = 64;
+    spec.num_heads = spec.num_kv_heads = 1;
+    spec.num_layers = layers;
+    Open(spec, Options(DType::kBF16));
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const std::vector<float> whole = InSteps(sequence, {3, 2}, 70);
+    for (const float logit : whole) ASSERT_TRUE(std::isfinite(logit));
+    const int64_t vocabulary = model_->vocabulary_size();
+    for (const int64_t sequences : {1, 2}) {
+      const std::vector<float> all =
+          Step(std::vector<Piece>(sequences, Piece{&sequence, {3, 2}, 69, 1}));
+      EXPECT_EQ(
+          std::memcmp(&all[(sequences - 1) * vocabulary], &whole[69 * vocabulary], vocabulary * 4),
+          0)
+          << layers << " layers, " << sequences << " sequences";
+    }
+  }
 }
 
 TEST_F(CudaTransformerTest, MemoryIsAccountedFor) {
