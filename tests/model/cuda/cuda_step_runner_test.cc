@@ -14,6 +14,7 @@
 #include "model/cuda/cuda_transformer.h"
 #include "model/host_step_runner.h"
 #include "model/step_runner.h"
+#include "tests/model/cuda/step_kernel_llama.h"
 #include "tests/testdata/tiny_llama.h"
 
 namespace sieve {
@@ -23,18 +24,6 @@ using TokenIds = std::vector<int32_t>;
 
 constexpr int64_t kPagesEach = 4;
 constexpr int64_t kSteps = 150;
-
-TinyLlamaSpec Spec() {
-  TinyLlamaSpec spec;
-  spec.hidden_size = 192;
-  spec.intermediate_size = 448;
-  spec.num_layers = 3;
-  spec.num_heads = 6;
-  spec.num_kv_heads = 2;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
-  return spec;
-}
 
 // One that continues its prompt.
 struct Stream {
@@ -53,7 +42,7 @@ class CudaStepRunnerTest : public testing::Test {
  protected:
   void SetUp() override {
     const std::string path = testing::TempDir() + "/model";
-    ASSERT_TRUE(WriteTinyHfFolder(path, Spec()).ok());
+    ASSERT_TRUE(WriteTinyHfFolder(path, StepKernelLlama()).ok());
     auto checkpoint = OpenCheckpoint(path);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_ = *std::move(checkpoint);

@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "model/checkpoint/checkpoint.h"
+#include "tests/model/cuda/step_kernel_llama.h"
 #include "tests/testdata/tiny_llama.h"
 
 namespace sieve {
@@ -21,14 +22,7 @@ using TokenIds = std::vector<int32_t>;
 constexpr int64_t kTablePages = 40;
 
 TinyLlamaSpec Spec() {
-  TinyLlamaSpec spec;
-  spec.hidden_size = 192;
-  spec.intermediate_size = 448;
-  spec.num_layers = 3;
-  spec.num_heads = 6;
-  spec.num_kv_heads = 2;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
+  TinyLlamaSpec spec = StepKernelLlama();
   spec.attention_bias = true;
   return spec;
 }
