@@ -68,8 +68,8 @@ TEST(DeviceMemoryTest, AccountsAreTheDriversWithinAHundredth) {
   const int64_t created = before - FreeBytes();
   ASSERT_TRUE(Step(model->get(), 1, 2047, 2048).ok());
   ASSERT_TRUE(Step(model->get(), 3, 500, 100).ok());
-  for (int64_t sequences = 1; sequences <= kMostSequences; ++sequences) {
-    for (const int64_t position : {10, 1000, 4000}) {
+  for (int64_t sequences = 1; sequences <= kMostSequences; sequences += 1 + sequences / 8) {
+    for (const int64_t position : {10, 4000}) {
       ASSERT_TRUE(Step(model->get(), sequences, position, 1).ok());
     }
   }
@@ -78,7 +78,7 @@ TEST(DeviceMemoryTest, AccountsAreTheDriversWithinAHundredth) {
   const int64_t accounted = memory.weights + memory.cache + memory.workspace;
   std::cout << "weights " << memory.weights << ", cache " << memory.cache << ", workspace "
             << memory.workspace << ", together " << accounted << "; the driver's, created "
-            << created << ", after all graphs " << used << std::endl;
+            << created << ", after many graphs " << used << std::endl;
   EXPECT_NEAR(created, accounted, 0.01 * accounted);
   EXPECT_NEAR(used, accounted, 0.01 * accounted);
 }

@@ -1,6 +1,6 @@
-"""Tests of the engine with each of two kinds of model."""
+"""A test of the engine, built twice: with each of two kinds of model."""
 
-def engine_tests(name, deps, **kwargs):
+def engine_test(name, deps, **kwargs):
     """NAME_test, whose model computes a step when it is submitted, and NAME_ahead_test, whose model takes two at a time.
 
     Args:
