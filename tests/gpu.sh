@@ -29,8 +29,9 @@ passed=0
 failed=0
 
 # What a tool runs of a test, as GoogleTest's filter; nothing: not at all. Under racecheck kernels take a hundred times
-# as long, under the others ten times, so that of the long tests each runs no more than a case of each kernel that is
-# compiled for itself (type, head dimension, tile of tokens), with edges of tiles, pages and chains in it.
+# as long, under the others ten times. Of the long tests memcheck and initcheck run a case of each kernel that is
+# compiled for itself (type, head dimension, tile), with edges of tiles, pages and chains in it; racecheck leaves out
+# some of those that differ in the type alone, and most tiles of products that split their chains.
 chosen_cases() {
   case "$1 $2" in
     "plain "*) echo '*' ;;
