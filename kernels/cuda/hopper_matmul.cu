@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/hopper_bulk_store.cuh"
 #include "kernels/cuda/hopper_matmul.h"
 #include "kernels/cuda/hopper_plan.h"
 #include "kernels/cuda/hopper_store.cuh"
@@ -118,7 +119,7 @@ __device__ __forceinline__ void Consume(const HopperArgs& args, typename Tile::S
     }
     const TilePlace place = PlaceOf<Tile>(args, tile);
     const ChainPlace chain = {first_step == 0, first_step + steps == args.steps()};
-    if (!kGated && AddsToY(args.p, chain)) PrefetchY<Tile>(args.p, place);
+    if (!kGated && !args.stores_in_bulk && AddsToY(args.p, chain)) PrefetchY<Tile>(args.p, place);
     // `full` tells only odd from even uses: a warpgroup that waits for a stage while the other one
     // has the ring to itself would take an earlier use for its own.
     if (follows_other) {
@@ -132,16 +133,29 @@ __device__ __forceinline__ void Consume(const HopperArgs& args, typename Tile::S
 #pragma unroll
     for (int band = 0; band < Tile::kBands; ++band) KeepInPlace(sums[band]);
     Release(last);
+    char* const stored = shared->stored[warpgroup];
+    if constexpr (Tile::kCanStoreInBulk) {
+      if (args.stores_in_bulk) {
+        if constexpr (kGated) {
+          StoreGatedInBulk<Tile, T>(args, place, sums, warpgroup, stored);
+        } else {
+          StoreSumsInBulk<Tile>(args, place, chain, sums, warpgroup, stored);
+        }
+        return;
+      }
+    }
+    float* const floats = reinterpret_cast<float*>(stored);
     if constexpr (kGated) {
-      StoreGated<Tile, T>(args, place, sums, warpgroup, shared->stored[warpgroup]);
+      StoreGated<Tile, T>(args, place, sums, warpgroup, floats);
     } else {
       if (args.splits_chains && !chain.is_first) {  // after the other block
         ClusterArrive();
         ClusterWait();
       }
-      StoreSums<Tile>(args.p, place, chain, sums, warpgroup, shared->stored[warpgroup]);
+      StoreSums<Tile>(args.p, place, chain, sums, warpgroup, floats);
     }
   });
+  if (args.stores_in_bulk && StoresBoxes()) WaitUntilStored();
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
@@ -199,6 +213,15 @@ cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaS
   error = DescribeWeights(p.weights, p.dtype, p.outputs, p.inputs, Tile::kOutputs / kWeightTileRows,
                           &args.weights);
   if (error != cudaSuccess) return error;
+  if (Tile::kCanStoreInBulk && !splits_chains &&
+      (kGated || (p.bias == nullptr && p.outputs % 4 == 0))) {
+    args.stores_in_bulk = true;
+    error =
+        kGated
+            ? DescribeRows(inner, p.dtype, p.num_tokens, p.outputs / 2, Tile::kTokens, &args.result)
+            : DescribeRows(p.y, DType::kF32, p.num_tokens, p.outputs, kBulkTokens, &args.result);
+    if (error != cudaSuccess) return error;
+  }
   const int tiles = args.token_tiles * args.output_tiles;
   LaunchShape shape;
   shape.grid = splits_chains ? 2 * tiles : std::min(tiles, ThisChip().multiprocessors);

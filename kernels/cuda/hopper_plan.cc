@@ -24,10 +24,14 @@ int64_t StageCycles(const HopperPlan& plan, int64_t busy_share_percent) {
       {outputs * plan.tokens * kWeightTileDepth / 2048, bytes / bytes_a_cycle, kChainOfFour});
 }
 
+int64_t Blocks(const HopperPlan& plan, int64_t num_tokens, int64_t outputs) {
+  return Ceil(outputs, 64 * plan.bands) * Ceil(num_tokens, plan.tokens) *
+         (plan.splits_chains ? 2 : 1);
+}
+
 int64_t Cycles(const HopperPlan& plan, int64_t num_tokens, int64_t outputs, int64_t inputs,
                int64_t multiprocessors) {
-  const int64_t blocks =
-      Ceil(outputs, 64 * plan.bands) * Ceil(num_tokens, plan.tokens) * (plan.splits_chains ? 2 : 1);
+  const int64_t blocks = Blocks(plan, num_tokens, outputs);
   const int64_t depth = plan.splits_chains ? kChainLength : inputs;
   const int64_t busy = std::min(blocks, multiprocessors) * 100 / multiprocessors;
   return Ceil(blocks, multiprocessors) * Ceil(depth, kWeightTileDepth) * StageCycles(plan, busy);
@@ -46,6 +50,8 @@ HopperPlan PlanHopperMatMul(int64_t num_tokens, int64_t outputs, int64_t inputs,
       for (const bool splits : {false, true}) {
         const HopperPlan plan = {bands, tokens, splits};
         if (splits && !(may_split_chains && has_two_chains)) continue;
+        // Else a tile's second chain waits for the first one, and no other tile hides it.
+        if (splits && Blocks(plan, num_tokens, outputs) > multiprocessors) continue;
         const int64_t cycles = Cycles(plan, num_tokens, outputs, inputs, multiprocessors);
         if (cycles >= least) continue;
         least = cycles;

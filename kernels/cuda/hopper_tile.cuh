@@ -16,7 +16,8 @@
 namespace sieve::cuda {
 
 inline constexpr int kWarpgroups = 2, kWarpgroupThreads = 128;
-inline constexpr int kBandOutputs = 64;  // of one wgmma
+inline constexpr int kBandOutputs = 64;                     // of one wgmma
+inline constexpr int kBoxRowBytes = 128, kBulkTokens = 64;  // hopper_bulk_store.cuh
 inline constexpr int kStepsPerChain = static_cast<int>(kChainLength) / kWeightTileDepth;
 
 // A tile is kBands * 64 outputs of kTokens tokens. Two warpgroups take turns, a tile each: while
@@ -29,20 +30,22 @@ struct HopperTile {
   static constexpr int kThreads = kWarpgroupThreads * kWarpgroups + 64;
   static constexpr int kStoredTokens = std::min(32, kTokens);  // that are stored at a time
   static constexpr int kStoredStride = kBandOutputs + 4;       // no bank is met twice
+  static constexpr bool kCanStoreInBulk = kBands == 2 && kTokens == 128;
 
   struct Stage {
     char weights[kOutputs * kDepth * 2];
     char x[kTokens * kDepth * 2];
   };
   static constexpr int kMostBytes = 227 * 1024;
-  static constexpr int kStoreBytes =
-      kWarpgroups * kStoredTokens * kStoredStride * static_cast<int>(sizeof(float));
-  static constexpr int kStages =
-      std::min(16, (kMostBytes - kStoreBytes - 512) / static_cast<int>(sizeof(Stage)));
+  static constexpr int kStoredBytes =  // of a warpgroup
+      kCanStoreInBulk ? 2 * kBulkTokens * kBoxRowBytes
+                      : kStoredTokens * kStoredStride * static_cast<int>(sizeof(float));
+  static constexpr int kStages = std::min(
+      16, (kMostBytes - kWarpgroups * kStoredBytes - 512) / static_cast<int>(sizeof(Stage)));
 
   struct Shared {
     Stage stages[kStages];  // 1024-byte aligned, as every part of them is
-    alignas(16) float stored[kWarpgroups][kStoredTokens * kStoredStride];
+    char stored[kWarpgroups][kStoredBytes];
     StageBarrier full[kStages], empty[kStages];
     StageBarrier turn[kWarpgroups];  // the other one has done its products
   };
@@ -55,10 +58,12 @@ struct HopperTile {
 struct HopperArgs {
   CUtensorMap weights;  // boxes of a tile's outputs
   CUtensorMap x;        // boxes of a tile's tokens
+  CUtensorMap result;   // boxes that are stored in bulk
   MatMulParams p;
   void* inner = nullptr;  // of a gated product, instead of p.y: [num_tokens, p.outputs / 2]
   int token_tiles = 0;
   int output_tiles = 0;
+  bool stores_in_bulk = false;
   bool splits_chains = false;  // a cluster of two blocks has one tile, and each of them a chain
 
   __device__ __forceinline__ int tiles() const { return token_tiles * output_tiles; }

@@ -34,7 +34,7 @@ struct RopeAndStoreParams {
   int64_t block_table_stride = 0;
   const int32_t* sequences = nullptr;  // [num_tokens]: the sequence of each token
   const int32_t* positions = nullptr;  // [num_tokens]
-  PagedKv kv;                          // of one layer
+  PagedKv kv;                          // of one layer; head_dim a multiple of 16
   void* q = nullptr;                   // [num_tokens, num_heads, head_dim], of kv.dtype
   int64_t num_tokens = 0;
   int64_t num_heads = 0;

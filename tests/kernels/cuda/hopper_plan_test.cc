@@ -44,6 +44,9 @@ TEST(HopperPlan, SmallMatricesAreSpreadOverTheChip) {
 TEST(HopperPlan, TwoChainsAreSplitWhereThereAreMultiprocessorsForBoth) {
   EXPECT_TRUE(Plan(32, 2048, 8192).splits_chains);
   EXPECT_TRUE(Plan(128, 2048, 8192).splits_chains);
+  for (const int64_t tokens : {1024, 8192, 32768}) {
+    EXPECT_FALSE(Plan(tokens, 2048, 8192).splits_chains) << tokens;
+  }
   EXPECT_FALSE(Plan(128, 2048, kChainLength).splits_chains);
   EXPECT_FALSE(Plan(128, 2048, 2 * kChainLength + 64).splits_chains);
   EXPECT_FALSE(PlanHopperMatMul(128, 2048, 8192, kMultiprocessors, false).splits_chains);
