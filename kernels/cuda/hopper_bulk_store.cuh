@@ -50,6 +50,29 @@ __device__ __forceinline__ void ShowToCopyEngine() {
 // The warpgroup's thread that asks the copy engine.
 __device__ __forceinline__ bool StoresBoxes() { return threadIdx.x % kWarpgroupThreads == 0; }
 
+// A lane's places in two boxes of 32 outputs × kBulkTokens tokens, one behind the other, which a
+// warpgroup's band fills.
+struct BoxPlaces {
+  uint32_t first[4];  // in the first eight tokens
+
+  // `i` counts a lane's sums (Wgmma says which) of these tokens.
+  __device__ __forceinline__ void Store(int i, float sum) const {
+    asm volatile("st.shared.f32 [%0], %1;" ::"r"(first[i % 4] + i / 4 * 8 * kBoxRowBytes), "f"(sum)
+                 : "memory");
+  }
+};
+__device__ __forceinline__ BoxPlaces PlacesInBoxes(const char* boxes) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x % kWarpgroupThreads / 32;
+  const uint32_t box = SharedAddress(boxes) + warp / 2 * kBulkTokens * kBoxRowBytes;
+  BoxPlaces places;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int token = lane % 4 * 2 + i % 2, column = warp % 2 * 16 + lane / 4 + i / 2 * 8;
+    places.first[i] = box + token * kBoxRowBytes + ((column / 4) ^ token) * 16 + column % 4 * 4;
+  }
+  return places;
+}
+
 // As StoreSums, without a bias.
 template <typename Tile>
 __device__ __forceinline__ void StoreSumsInBulk(const HopperArgs& args, const TilePlace& place,
@@ -59,18 +82,10 @@ __device__ __forceinline__ void StoreSumsInBulk(const HopperArgs& args, const Ti
   constexpr int kTokens = kBulkTokens, kColumns = kBoxRowBytes / 4;
   constexpr int kBoxBytes = kTokens * kBoxRowBytes;
   static_assert(kBandOutputs == 2 * kColumns && 2 * kBoxBytes <= Tile::kStoredBytes);
-  const int thread = threadIdx.x % kWarpgroupThreads, lane = thread % 32, warp = thread / 32;
   const bool adds = AddsToY(args.p, chain);
   const float zero = adds ? -0.0f : 0.0f;  // a sum alone is that of 0 and it, where -0 becomes 0
   const uint32_t boxes = SharedAddress(stored);
-  // A lane's places in the first eight tokens of its box.
-  uint32_t mine[4];
-#pragma unroll
-  for (int e = 0; e < 4; ++e) {
-    const int token = lane % 4 * 2 + e % 2, column = warp % 2 * 16 + lane / 4 + e / 2 * 8;
-    mine[e] = boxes + warp / 2 * kBoxBytes + token * kBoxRowBytes + (column / 4 ^ token) * 16 +
-              column % 4 * 4;
-  }
+  const BoxPlaces mine = PlacesInBoxes(stored);
   // The chain before, whose boxes this thread stored, comes first.
   if (!chain.is_first && StoresBoxes()) WaitUntilStored();
 #pragma unroll
@@ -84,9 +99,7 @@ __device__ __forceinline__ void StoreSumsInBulk(const HopperArgs& args, const Ti
       WarpgroupSync(warpgroup);
 #pragma unroll
       for (int i = 0; i < kTokens / 2; ++i) {
-        asm volatile("st.shared.f32 [%0], %1;" ::"r"(mine[i % 4] + i / 4 * 8 * kBoxRowBytes),
-                     "f"(sums[band][part * kTokens / 2 + i] + zero)
-                     : "memory");
+        mine.Store(i, sums[band][part * kTokens / 2 + i] + zero);
       }
       ShowToCopyEngine();
       WarpgroupSync(warpgroup);

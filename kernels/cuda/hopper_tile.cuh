@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/matmul_params.h"
+#include "kernels/cuda/rope_params.h"
 #include "kernels/cuda/stage_barrier.cuh"
 #include "kernels/cuda/weight_tiles.h"
 
@@ -27,10 +28,11 @@ struct HopperTile {
   static constexpr int kBands = kBandsArg, kTokens = kTokensArg;
   static constexpr int kOutputs = kBandOutputs * kBands;
   static constexpr int kDepth = kWeightTileDepth;
-  static constexpr int kThreads = kWarpgroupThreads * kWarpgroups + 64;
   static constexpr int kStoredTokens = std::min(32, kTokens);  // that are stored at a time
   static constexpr int kStoredStride = kBandOutputs + 4;       // no bank is met twice
-  static constexpr bool kCanStoreInBulk = kBands == 2 && kTokens == 128;
+  static constexpr bool kIsLarge = kBands == 2 && kTokens == 128;
+  // Whole warpgroups where registers are dealt anew.
+  static constexpr int kThreads = kWarpgroupThreads * kWarpgroups + (kIsLarge ? 128 : 64);
 
   struct Stage {
     char weights[kOutputs * kDepth * 2];
@@ -38,8 +40,8 @@ struct HopperTile {
   };
   static constexpr int kMostBytes = 227 * 1024;
   static constexpr int kStoredBytes =  // of a warpgroup
-      kCanStoreInBulk ? 2 * kBulkTokens * kBoxRowBytes
-                      : kStoredTokens * kStoredStride * static_cast<int>(sizeof(float));
+      kIsLarge ? 2 * kBulkTokens * kBoxRowBytes
+               : kStoredTokens * kStoredStride * static_cast<int>(sizeof(float));
   static constexpr int kStages = std::min(
       16, (kMostBytes - kWarpgroups * kStoredBytes - 512) / static_cast<int>(sizeof(Stage)));
 
@@ -60,7 +62,8 @@ struct HopperArgs {
   CUtensorMap x;        // boxes of a tile's tokens
   CUtensorMap result;   // boxes that are stored in bulk
   MatMulParams p;
-  void* inner = nullptr;  // of a gated product, instead of p.y: [num_tokens, p.outputs / 2]
+  RopeAndStoreParams rope;  // of queries, keys and values, instead of p.y
+  void* inner = nullptr;    // of a gated product, instead of p.y: [num_tokens, p.outputs / 2]
   int token_tiles = 0;
   int output_tiles = 0;
   bool stores_in_bulk = false;
@@ -78,10 +81,10 @@ struct TilePlace {
 };
 
 // Blocks that run at the same time shall read few different weights and activations, or the L2
-// cache would not deliver them fast enough: the order is outputs by outputs for 16 tiles of tokens.
+// cache would not deliver them fast enough: the order is outputs by outputs for 8 tiles of tokens.
 template <typename Tile>
 __device__ __forceinline__ TilePlace PlaceOf(const HopperArgs& args, int index) {
-  constexpr int kStrip = 16;
+  constexpr int kStrip = 8;
   const int first = index / (kStrip * args.output_tiles) * kStrip;
   const int height = min(kStrip, args.token_tiles - first);
   const int inside = index - first * args.output_tiles;

@@ -3,7 +3,7 @@
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/rope.h"
-#include "kernels/cuda/row_math.cuh"
+#include "kernels/cuda/rope_store.cuh"
 
 namespace sieve::cuda {
 namespace {
@@ -20,49 +20,6 @@ __global__ void AnglesKernel(RopeAnglesParams p) {
   p.sines[i] = sinf(angle);
 }
 
-constexpr int kEight = 8;  // elements that are read and written at once
-
-__device__ __forceinline__ void LoadEight(const float* from, float (&x)[kEight]) {
-  const float4 low = *reinterpret_cast<const float4*>(from);
-  const float4 high = *reinterpret_cast<const float4*>(from + 4);
-  x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w;
-  x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
-}
-__device__ __forceinline__ void StoreEight(const float (&x)[kEight], float* to) {
-  reinterpret_cast<float4*>(to)[0] = {x[0], x[1], x[2], x[3]};
-  reinterpret_cast<float4*>(to)[1] = {x[4], x[5], x[6], x[7]};
-}
-template <typename T>
-__device__ __forceinline__ void StoreEight(const float (&x)[kEight], T* to) {
-  *reinterpret_cast<uint4*>(to) = {Pack<T>(x[0], x[1]), Pack<T>(x[2], x[3]), Pack<T>(x[4], x[5]),
-                                   Pack<T>(x[6], x[7])};
-}
-
-__device__ __forceinline__ void RotateInPlace(float* a, float* b, float cosine, float sine) {
-  const float2 rotated = Rotate(*a, *b, cosine, sine);
-  *a = rotated.x;
-  *b = rotated.y;
-}
-
-// Eight pairs: (a[i], b[i]), or neighbours in a and then in b.
-__device__ __forceinline__ void RotateEight(const float* cosines, const float* sines,
-                                            bool interleaved, float (&a)[kEight],
-                                            float (&b)[kEight]) {
-  float cosine[kEight], sine[kEight];
-  LoadEight(cosines, cosine);
-  LoadEight(sines, sine);
-  if (interleaved) {
-#pragma unroll
-    for (int i = 0; i < kEight / 2; ++i) {
-      RotateInPlace(&a[2 * i], &a[2 * i + 1], cosine[i], sine[i]);
-      RotateInPlace(&b[2 * i], &b[2 * i + 1], cosine[i + 4], sine[i + 4]);
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < kEight; ++i) RotateInPlace(&a[i], &b[i], cosine[i], sine[i]);
-  }
-}
-
 // One block a token; a thread takes eight pairs.
 template <typename T>
 __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
@@ -71,14 +28,7 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
   const int d = static_cast<int>(p.kv.head_dim), half = d / 2;
   const int heads = static_cast<int>(p.num_heads), kv_heads = static_cast<int>(p.num_kv_heads);
   const float* in = p.qkv + t * (heads + 2 * kv_heads) * d;
-  const int position = p.positions[t];
-  char* page_base = nullptr;
-  if (kv_heads > 0) {
-    const int64_t page =
-        p.block_tables[p.sequences[t] * p.block_table_stride + position / kPageTokens];
-    page_base = p.kv.base + page * p.kv.page_stride;
-  }
-  const int slot = position % kPageTokens;
+  const CachePlace place = PlaceInCache(p, t);
   WaitForPrevious();
   for (int i = threadIdx.x; i < (heads + 2 * kv_heads) * half / kEight; i += blockDim.x) {
     const int head = i / (half / kEight), pair = i % (half / kEight) * kEight;
@@ -90,17 +40,7 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
     if (!is_value) {
       RotateEight(p.cosines + t * half + pair, p.sines + t * half + pair, p.interleaved, a, b);
     }
-    if (head < heads) {
-      T* const q = static_cast<T*>(p.q) + (t * heads + head) * d;
-      StoreEight(a, q + first);
-      StoreEight(b, q + second);
-    } else {
-      const int kv_head = head - heads - (is_value ? kv_heads : 0);
-      T* const tile = reinterpret_cast<T*>(page_base + kv_head * p.kv.head_stride) +
-                      (is_value ? kPageTokens * d : 0);
-      StoreEight(a, tile + PageOffset(slot, first, d, sizeof(T)));
-      StoreEight(b, tile + PageOffset(slot, second, d, sizeof(T)));
-    }
+    StoreOfHead<T>(p, t, place, head, first, a, second, b);
   }
 }
 

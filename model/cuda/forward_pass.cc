@@ -257,16 +257,21 @@ cudaError_t ForwardPass::Norm(const float* weight, const float* residual, int64_
 
 cudaError_t ForwardPass::Product(const CudaMatrix& matrix, const void* x, int64_t tokens, float* y,
                                  cudaStream_t stream, bool accumulate) {
-  return cuda::MatMul({.weights = matrix.data,
-                       .x = x,
-                       .bias = matrix.bias,
-                       .y = y,
-                       .dtype = dtype_,
-                       .num_tokens = tokens,
-                       .outputs = matrix.outputs,
-                       .inputs = matrix.inputs,
-                       .accumulate = accumulate},
-                      stream);
+  cuda::MatMulParams p = ProductOf(matrix, x, tokens, y);
+  p.accumulate = accumulate;
+  return cuda::MatMul(p, stream);
+}
+
+cuda::MatMulParams ForwardPass::ProductOf(const CudaMatrix& matrix, const void* x, int64_t tokens,
+                                          float* y) const {
+  return {.weights = matrix.data,
+          .x = x,
+          .bias = matrix.bias,
+          .y = y,
+          .dtype = dtype_,
+          .num_tokens = tokens,
+          .outputs = matrix.outputs,
+          .inputs = matrix.inputs};
 }
 
 cudaError_t ForwardPass::AddProduct(const CudaMatrix& matrix, const void* x, const Rows& rows,
@@ -283,8 +288,8 @@ cudaError_t ForwardPass::QkvBlock(const StepArrays& arrays, const Projection& pr
   const CudaMatrix matrix =
       w.qkv.Part(first, (heads + 2 * kv_heads) * config_.head_dim, InfoOf(dtype_).bytes);
   SIEVE_TRY(Norm(w.attention_norm, projection.residual, projection.count, stream));
-  SIEVE_TRY(Product(matrix, act_.normed, projection.count, act_.qkv, stream));
-  return cuda::RopeAndStore({.qkv = act_.qkv,
+  return cuda::ProjectHeads(ProductOf(matrix, act_.normed, projection.count, act_.qkv),
+                            {.qkv = act_.qkv,
                              .cosines = act_.cosines,
                              .sines = act_.sines,
                              .block_tables = arrays.block_tables,

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/cuda/attention_params.h"
 #include "kernels/cuda/decode_step.h"
+#include "kernels/cuda/matmul_params.h"
 #include "kernels/cuda/paged_kv.h"
 #include "kernels/dtype.h"
 #include "model/config.h"
@@ -107,6 +108,8 @@ class ForwardPass {
   // y (+)= matrix x, for so many tokens.
   cudaError_t Product(const CudaMatrix& matrix, const void* x, int64_t tokens, float* y,
                       cudaStream_t stream, bool accumulate = false);
+  cuda::MatMulParams ProductOf(const CudaMatrix& matrix, const void* x, int64_t tokens,
+                               float* y) const;
   // Adds to the residual stream.
   cudaError_t AddProduct(const CudaMatrix& matrix, const void* x, const Rows& rows,
                          cudaStream_t stream);

@@ -11,6 +11,7 @@
 #include "kernels/cuda/hopper_plan.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/portable_matmul.h"
+#include "kernels/cuda/rope.h"
 #include "kernels/cuda/this_chip.h"
 #include "tests/kernels/cuda/device_buffer.h"
 
@@ -107,6 +108,81 @@ TEST_P(HopperGatedMatMulTest, HasTheBitsOfProductAndSwiGlu) {
     EXPECT_EQ(GatedMatMulScratchFloats(params) == 0, shape.inputs <= kChainLength);
   }
 }
+
+class HopperHeadsTest : public testing::TestWithParam<std::tuple<DType, int64_t, int64_t>> {
+ protected:
+  void SetUp() override {
+    if (!ThisChip().is_hopper()) GTEST_SKIP() << "no Hopper device";
+  }
+};
+
+TEST_P(HopperHeadsTest, HasTheBitsOfProductAndRope) {
+  const auto [dtype, heads, kv_heads] = GetParam();
+  constexpr int64_t kTokens = 1100, kInputs = 200, kHeadDim = 64, kHalf = kHeadDim / 2;
+  const int64_t outputs = (heads + 2 * kv_heads) * kHeadDim;
+  const DeviceBuffer<char> weights(
+      EncodeWeights(RandomValues(outputs * kInputs, dtype, 1), dtype, outputs, kInputs)),
+      x(Encode(RandomValues(kTokens * kInputs, dtype, 2), dtype));
+  const DeviceBuffer<float> bias(RandomValues(outputs, DType::kF32, 3)), y(kTokens * outputs),
+      cosines(RandomValues(kTokens * kHalf, DType::kF32, 4)),
+      sines(RandomValues(kTokens * kHalf, DType::kF32, 5));
+  // Two sequences, whose pages lie apart.
+  std::vector<int32_t> positions(kTokens), sequences(kTokens), tables;
+  for (int32_t t = 0; t < kTokens; ++t) {
+    sequences[t] = t < 500 ? 0 : 10;
+    positions[t] = t < 500 ? 100 + t : t - 500;
+  }
+  for (int32_t page = 0; page < 20; ++page) tables.push_back(19 - page);
+  const DeviceBuffer<int32_t> device_positions(positions), device_sequences(sequences),
+      device_tables(tables);
+  const int64_t head_bytes = 2 * kPageTokens * kHeadDim * 2, cache_bytes = 20 * 8 * head_bytes;
+  for (const bool with_bias : {false, true}) {
+    const auto run = [&](auto project) {
+      const DeviceBuffer<char> q((kTokens * heads * kHeadDim + kGuard) * 2), cache(cache_bytes);
+      const MatMulParams product = {.weights = weights.get(),
+                                    .x = x.get(),
+                                    .bias = with_bias ? bias.get() : nullptr,
+                                    .y = y.get(),
+                                    .dtype = dtype,
+                                    .num_tokens = kTokens,
+                                    .outputs = outputs,
+                                    .inputs = kInputs};
+      const RopeAndStoreParams rope = {
+          .qkv = y.get(),
+          .cosines = cosines.get(),
+          .sines = sines.get(),
+          .block_tables = device_tables.get(),
+          .block_table_stride = 1,
+          .sequences = device_sequences.get(),
+          .positions = device_positions.get(),
+          .kv = {cache.get(), kv_heads * head_bytes, head_bytes, dtype, kHeadDim},
+          .q = q.get(),
+          .num_tokens = kTokens,
+          .num_heads = heads,
+          .num_kv_heads = kv_heads};
+      EXPECT_TRUE(HopperHeadsSupport(product, rope));
+      project(product, rope);
+      return std::pair(q.Read(), cache.Read());
+    };
+    const auto want = run([](const MatMulParams& product, const RopeAndStoreParams& rope) {
+      Check(PortableMatMul(product, nullptr));
+      Check(RopeAndStore(rope, nullptr));
+    });
+    const auto got = run([](const MatMulParams& product, const RopeAndStoreParams& rope) {
+      Check(ProjectHeads(product, rope, nullptr));
+    });
+    EXPECT_EQ(want.first, got.first) << with_bias;
+    EXPECT_EQ(want.second, got.second) << with_bias;
+  }
+}
+
+// Also tiles of which half has no outputs, and queries or keys and values alone.
+INSTANTIATE_TEST_SUITE_P(Sweep, HopperHeadsTest,
+                         testing::Combine(testing::Values(DType::kBF16, DType::kF16),
+                                          testing::Values(0, 3, 8), testing::Values(1, 4)));
+INSTANTIATE_TEST_SUITE_P(QueriesAlone, HopperHeadsTest,
+                         testing::Combine(testing::Values(DType::kBF16), testing::Values(5),
+                                          testing::Values(0)));
 
 std::vector<Shape> Shapes() {
   std::vector<Shape> shapes;
