@@ -194,7 +194,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   constexpr int kProducers = kWarpgroupThreads * kWarpgroups;
   if constexpr (Tile::kIsLarge) {
     if (threadIdx.x < kProducers) {
-      RaiseRegisters<216>();
+      RaiseRegisters<232>();
     } else {
       LowerRegisters<40>();
     }

@@ -38,7 +38,10 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
     LoadEight(in + head * d + first, a);
     LoadEight(in + head * d + second, b);
     if (!is_value) {
-      RotateEight(p.cosines + t * half + pair, p.sines + t * half + pair, p.interleaved, a, b);
+      float cosine[kEight], sine[kEight];
+      LoadEight(p.cosines + t * half + pair, cosine);
+      LoadEight(p.sines + t * half + pair, sine);
+      RotateEight(cosine, sine, p.interleaved, a, b);
     }
     StoreOfHead<T>(p, t, place, head, first, a, second, b);
   }

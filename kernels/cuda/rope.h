@@ -22,7 +22,7 @@ struct RopeAnglesParams {
 };
 cudaError_t RopeAngles(const RopeAnglesParams& params, cudaStream_t stream);
 
-// Does what the parameters say.
+// As RopeAndStoreParams says.
 cudaError_t RopeAndStore(const RopeAndStoreParams& params, cudaStream_t stream);
 
 }  // namespace sieve::cuda

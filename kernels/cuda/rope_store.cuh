@@ -37,12 +37,9 @@ __device__ __forceinline__ void RotateInPlace(float* a, float* b, float cosine, 
 }
 
 // Eight pairs: (a[i], b[i]), or neighbours in a and then in b.
-__device__ __forceinline__ void RotateEight(const float* cosines, const float* sines,
-                                            bool interleaved, float (&a)[kEight],
-                                            float (&b)[kEight]) {
-  float cosine[kEight], sine[kEight];
-  LoadEight(cosines, cosine);
-  LoadEight(sines, sine);
+__device__ __forceinline__ void RotateEight(const float (&cosine)[kEight],
+                                            const float (&sine)[kEight], bool interleaved,
+                                            float (&a)[kEight], float (&b)[kEight]) {
   if (interleaved) {
 #pragma unroll
     for (int i = 0; i < kEight / 2; ++i) {
