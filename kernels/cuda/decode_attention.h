@@ -10,8 +10,7 @@
 namespace sieve::cuda {
 
 // For tiles of one token, split over the context; max_splits covers the longest (ceil((position +
-// 1) / kSplitTokens)). `partials` holds DecodePartialFloats(...) floats. Pages but each tile's last
-// are as earlier steps left them: they may be read before the kernel before is complete.
+// 1) / kSplitTokens)). `partials` holds DecodePartialFloats(...) floats.
 int64_t DecodePartialFloats(int64_t num_tiles, int64_t num_heads, int64_t head_dim,
                             int64_t max_splits);
 cudaError_t DecodeAttention(const PagedAttentionParams& params, int64_t max_splits, float* partials,

@@ -226,7 +226,9 @@ __device__ __forceinline__ void AttendUnits(const PagedAttentionParams& p, const
   PageCopier<kHeadDim> copier(p, units, range, shared);
   // Pages of earlier steps need not wait for the kernel before.
   int copies = 0;
-  for (; copies < Shared::kSlots && !copier.NextIsNewest(); ++copies) copier.CopyNext();
+  for (; p.may_read_ahead && copies < Shared::kSlots && !copier.NextIsNewest(); ++copies) {
+    copier.CopyNext();
+  }
   WaitForPrevious();
   for (; copies < Shared::kSlots; ++copies) copier.CopyNext();
   int slot = 0;
