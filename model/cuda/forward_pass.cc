@@ -325,6 +325,7 @@ cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape
   SIEVE_TRY(cuda::PrefillAttention(p, stream));
   p.tiles += shape.prefill_tiles;
   p.num_tiles = shape.decode_tiles;
+  p.may_read_ahead = true;  // sequences of one new token each
   return cuda::DecodeAttention(p, shape.max_splits, act_.partials, stream);
 }
 

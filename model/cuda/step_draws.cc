@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "kernels/cuda/host_copy.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {
@@ -162,9 +163,8 @@ absl::Status StepDraws::Launch(const DrawInput& draws, const char* input, float*
                       .top_stride = slot.tops},
                      stream),
         "drawing tokens");
-    SIEVE_RETURN_IF_CUDA(
-        cudaMemcpyAsync(slot.host.data(), device_.data(), bytes, cudaMemcpyDeviceToHost, stream),
-        "copying what was drawn");
+    SIEVE_RETURN_IF_CUDA(cuda::CopyHost(device_.data(), slot.host.data(), bytes, stream),
+                         "copying what was drawn");
   }
   SIEVE_RETURN_IF_CUDA(slot.done.Record(stream), "recording the end of a step");
   next_ = 1 - next_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cuda/host_copy.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {
@@ -178,9 +179,13 @@ absl::StatusOr<UploadedStep> StepInput::Upload(const Batch& batch, int64_t bucke
     AddRows(batch, host, &step.shape);
   }
   std::copy(extra.begin(), extra.end(), host.extra);
-  SIEVE_RETURN_IF_CUDA(cudaMemcpyAsync(device_memory_.data(), host_memory.data(), bytes,
-                                       cudaMemcpyHostToDevice, stream),
-                       "copying a step's input");
+  // Kernels may read what is constant in a step before the kernel before them is complete. A graph
+  // begins after all that was launched before it; a step without one does after a copy.
+  SIEVE_RETURN_IF_CUDA(
+      bucket > 0 ? cuda::CopyHost(host_memory.data(), device_memory_.data(), bytes, stream)
+                 : cudaMemcpyAsync(device_memory_.data(), host_memory.data(), bytes,
+                                   cudaMemcpyHostToDevice, stream),
+      "copying a step's input");
   return step;
 }
 
