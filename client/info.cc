@@ -1,5 +1,7 @@
 #include "client/info.h"
 
+#include <string>
+
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
@@ -24,7 +26,12 @@ void PrintModel(const v1::GetModelResponse& model, std::ostream& out) {
       "tokenizer     %s, %s; end of sequence %s; chat %s\n", tokenizer.kind(),
       tokenizer.pre_tokenizer(), absl::StrJoin(tokenizer.eos_token_ids(), ", "),
       tokenizer.chat_format().empty() ? "none: send plain prompts" : tokenizer.chat_format());
-  out << "adapter       " << (model.adapter().empty() ? "none" : model.adapter()) << '\n';
+  const auto append_name = [](std::string* names, const v1::AdapterInfo& adapter) {
+    names->append(adapter.name());
+  };
+  out << "adapters      "
+      << (model.adapters().empty() ? "none" : absl::StrJoin(model.adapters(), ", ", append_name))
+      << '\n';
 }
 
 void PrintUse(const v1::GetModelResponse& model, std::ostream& out) {

@@ -32,17 +32,42 @@ void SwiGlu(const float* gate, const float* up, int64_t n, float* out) {
   SwiGluReference(gate + whole, up + whole, n - whole, out + whole);
 }
 
-void ApplyRope(float* x, int64_t heads, int64_t head_dim, const float* cosines, const float* sines,
-               bool interleaved) {
+namespace {
+
+// Sines are multiplied by `direction`.
+void Rotate(float* x, int64_t heads, int64_t head_dim, const float* cosines, const float* sines,
+            bool interleaved, float direction) {
   const int64_t half = head_dim / 2;
   const int64_t step = interleaved ? 2 : 1;
   const int64_t partner = interleaved ? 1 : half;
   for (int64_t h = 0; h < heads; ++h, x += head_dim) {
     for (int64_t i = 0; i < half; ++i) {
       const float a = x[i * step], b = x[i * step + partner];
-      x[i * step] = a * cosines[i] - b * sines[i];
-      x[i * step + partner] = a * sines[i] + b * cosines[i];
+      const float sine = direction * sines[i];
+      x[i * step] = a * cosines[i] - b * sine;
+      x[i * step + partner] = a * sine + b * cosines[i];
     }
+  }
+}
+
+}  // namespace
+
+void ApplyRope(float* x, int64_t heads, int64_t head_dim, const float* cosines, const float* sines,
+               bool interleaved) {
+  Rotate(x, heads, head_dim, cosines, sines, interleaved, 1);
+}
+
+void RotateBack(float* x, int64_t heads, int64_t head_dim, const float* cosines, const float* sines,
+                bool interleaved) {
+  Rotate(x, heads, head_dim, cosines, sines, interleaved, -1);
+}
+
+void RopeAngles(const double* frequencies, int64_t half, int64_t position, float* cosines,
+                float* sines) {
+  for (int64_t i = 0; i < half; ++i) {
+    const float angle = static_cast<float>(position) * static_cast<float>(frequencies[i]);
+    cosines[i] = std::cos(angle);
+    sines[i] = std::sin(angle);
   }
 }
 

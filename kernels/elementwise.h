@@ -16,6 +16,16 @@ void SwiGlu(const float* gate, const float* up, int64_t n, float* out);
 void ApplyRope(float* x, int64_t heads, int64_t head_dim, const float* cosines, const float* sines,
                bool interleaved);
 
+// Undoes ApplyRope.
+void RotateBack(float* x, int64_t heads, int64_t head_dim, const float* cosines, const float* sines,
+                bool interleaved);
+
+// The angles of a position, [half] each; `frequencies` are angles per position. They are rounded to
+// float before their cosine is taken, as in the reference implementation: at large positions the
+// rounding is visible in the logits.
+void RopeAngles(const double* frequencies, int64_t half, int64_t position, float* cosines,
+                float* sines);
+
 // The specifications: plain loops, sums and exponentials in double.
 void RmsNormReference(const float* x, const float* weight, double epsilon, int64_t n, float* out);
 void SwiGluReference(const float* gate, const float* up, int64_t n, float* out);

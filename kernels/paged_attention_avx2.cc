@@ -1,9 +1,12 @@
 #include "kernels/paged_attention_avx2.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "kernels/cache_elements_avx2.h"
 #include "kernels/vector_math_avx2.h"
 
 // Online softmax, a page at a time (Milakov and Gimelshein, 2018). Pages are outermost, so that a
@@ -13,26 +16,12 @@
 namespace sieve {
 namespace {
 
+using avx2::Load8;
+
 constexpr int64_t kPage = kAttentionPageTokens;
 constexpr int64_t kLanes = 8;
 // From this many rows on a page is expanded to float once instead of at each use.
 constexpr int64_t kMinRowsToExpand = 6;
-
-struct Half {
-  uint16_t bits;
-};
-struct BFloat16 {
-  uint16_t bits;
-};
-
-__m256 Load8(const float* p) { return _mm256_loadu_ps(p); }
-__m256 Load8(const Half* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-__m256 Load8(const BFloat16* p) {
-  const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
-}
 
 // One query row's state between pages.
 struct Row {
@@ -151,34 +140,48 @@ class Tile {
 
   template <class T>
   void Run() {
-    const int64_t length = p_.first_position + p_.tokens;
-    for (int64_t start = 0; start < length; start += kPage) RunPage<T>(start);
+    const int64_t last = (p_.first_position + p_.tokens - 1) / kPage;
+    if (p_.blocks == nullptr) {
+      for (int64_t block = 0; block <= last; ++block) RunBlock<T>(block, ~uint64_t{0});
+    } else {
+      for (int64_t i = 0; i < p_.num_blocks; ++i) {
+        RunBlock<T>(p_.blocks[i], p_.readers != nullptr ? p_.readers[i] : ~uint64_t{0});
+      }
+    }
     for (int64_t r = 0; r < rows(); ++r) Finish(r);
   }
 
  private:
   int64_t rows() const { return p_.tokens * heads_; }
 
+  // Without p_.readers there may be more tokens than bits; all of them read.
+  bool Reads(uint64_t readers, int64_t token) const {
+    return p_.readers == nullptr || (readers >> token & 1) != 0;
+  }
+
   template <class T>
-  void RunPage(int64_t start) {
-    const int64_t page = p_.block_table[start / kPage];
+  void RunBlock(int64_t block, uint64_t readers) {
+    const int64_t start = block * kPage;
+    const int64_t page = p_.block_table[block];
     const int64_t head = p_.head_begin / p_.group;
     const T* keys = reinterpret_cast<const T*>(p_.kv.keys(page, head));
     const T* values = reinterpret_cast<const T*>(p_.kv.values(page, head));
     // Tokens before this page see nothing of it.
     const int64_t first = std::max<int64_t>(0, start - p_.first_position);
-    if ((p_.tokens - first) * heads_ >= kMinRowsToExpand && sizeof(T) < sizeof(float)) {
+    const int64_t reading = p_.readers != nullptr ? std::popcount(readers) : p_.tokens - first;
+    if (reading * heads_ >= kMinRowsToExpand && sizeof(T) < sizeof(float)) {
       Expand(keys, kPage * d_, keys_);
       Expand(values, kPage * d_, values_);
-      RunRows<float>(start, first, keys_, values_);
+      RunRows<float>(start, first, readers, keys_, values_);
     } else {
-      RunRows<T>(start, first, keys, values);
+      RunRows<T>(start, first, readers, keys, values);
     }
   }
 
   template <class T>
-  void RunRows(int64_t start, int64_t first, const T* keys, const T* values) {
+  void RunRows(int64_t start, int64_t first, uint64_t readers, const T* keys, const T* values) {
     for (int64_t t = first; t < p_.tokens; ++t) {
+      if (!Reads(readers, t)) continue;
       const int64_t valid = std::min(kPage, p_.first_position + t + 1 - start);
       for (int64_t h = 0; h < heads_; ++h) {
         const int64_t r = t * heads_ + h;
@@ -190,11 +193,15 @@ class Tile {
   }
 
   void Finish(int64_t r) {
-    const __m256 total = _mm256_set1_ps(totals_[r]);
-    float* out = p_.out + r / heads_ * p_.out_stride + (p_.head_begin + r % heads_) * d_;
+    const int64_t token = r / heads_, head = p_.head_begin + r % heads_;
+    // The sums of a row that read nothing are zero. NaN is not nothing.
+    const __m256 total = _mm256_set1_ps(totals_[r] == 0 ? 1 : totals_[r]);
+    float* out = p_.out + token * p_.out_stride + head * d_;
     for (int64_t i = 0; i < d_; i += kLanes) {
       _mm256_storeu_ps(out + i, _mm256_div_ps(_mm256_load_ps(sums_ + r * d_ + i), total));
     }
+    if (p_.log_sum_exp == nullptr) return;
+    p_.log_sum_exp[token * p_.log_sum_exp_stride + head] = maxima_[r] + std::log(totals_[r]);
   }
 
   const PagedAttentionParams& p_;
@@ -207,14 +214,7 @@ class Tile {
 
 void PagedAttentionAvx2(const PagedAttentionParams& params, float* scratch) {
   Tile tile(params, scratch);
-  switch (params.kv.dtype) {
-    case DType::kF16:
-      return tile.Run<Half>();
-    case DType::kBF16:
-      return tile.Run<BFloat16>();
-    default:
-      return tile.Run<float>();
-  }
+  avx2::WithElementType(params.kv.dtype, [&](auto element) { tile.Run<decltype(element)>(); });
 }
 
 }  // namespace sieve

@@ -31,7 +31,7 @@ struct PagedKvView {
 
 // Causal attention of consecutive tokens of one sequence over its pages:
 // out[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, h / group]) v[j, h / group], j = 0 .. position
-// of t.
+// of t in the blocks that t reads. A block is a page's 64 positions.
 struct PagedAttentionParams {
   PagedKvView kv;
   const int32_t* block_table = nullptr;  // page of positions 64 i .. 64 i + 63
@@ -45,6 +45,13 @@ struct PagedAttentionParams {
   int64_t head_begin = 0;      // query heads to compute, of one key/value head's group
   int64_t head_end = 0;
   float scale = 1;
+  const int32_t* blocks = nullptr;  // [num_blocks], ascending; null: all up to the last token's
+  int64_t num_blocks = 0;
+  // [num_blocks], bit t set: token t reads the block; null: all do. With it at most 64 tokens. Who
+  // reads nothing gets zeros and a log-sum-exp of -infinity.
+  const uint64_t* readers = nullptr;
+  float* log_sum_exp = nullptr;    // [tokens, num_heads] of the scaled scores, unless null
+  int64_t log_sum_exp_stride = 0;  // floats from token to token
 };
 
 }  // namespace sieve

@@ -37,7 +37,7 @@ absl::Status CheckSequence(const Batch& batch, int64_t s, int64_t num_pages) {
 }  // namespace
 
 absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabulary_size,
-                        int64_t num_pages, int64_t pending) {
+                        int64_t num_pages, int64_t pending, int64_t slots) {
   const int64_t tokens = batch.tokens.size();
   if (batch.positions.size() != tokens) return Wrong("as many positions as tokens are needed");
   if (batch.offsets.empty() || batch.offsets.front() != 0 || batch.offsets.back() != tokens) {
@@ -57,11 +57,34 @@ absl::Status CheckBatch(const Batch& batch, int64_t logits_size, int64_t vocabul
     const absl::Status status = CheckSequence(batch, s, num_pages);
     if (!status.ok()) return status;
   }
+  if (!batch.adapters.empty() && batch.adapters.size() != sequences) {
+    return Wrong("as many adapters as sequences are needed");
+  }
+  if (!batch.prompt_tokens.empty() && batch.prompt_tokens.size() != sequences) {
+    return Wrong("as many lengths of prompts as sequences are needed");
+  }
+  for (int32_t slot : batch.adapters) {
+    if (slot < -1 || slot >= slots) return Wrong(absl::StrCat("there is no adapter slot ", slot));
+  }
   for (int32_t row : batch.logit_rows) {
     if (row < 0 || row >= tokens) return Wrong(absl::StrCat("no token ", row, " for logits"));
   }
   if (logits_size != static_cast<int64_t>(batch.logit_rows.size()) * vocabulary_size) {
     return Wrong("the logits' size is not rows times vocabulary");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTiles(const Batch& batch, int64_t s, int64_t query_tile) {
+  const int64_t begin = batch.positions[batch.offsets[s]];
+  const int64_t end = batch.positions[batch.offsets[s + 1] - 1] + 1;
+  const int64_t tiled = batch.prompt(s) / query_tile * query_tile;
+  for (const int64_t edge : {begin, end}) {
+    if (edge < tiled && edge % query_tile != 0) {
+      return Wrong(absl::StrCat("sequence ", s, ", positions ", begin, " to ", end,
+                                " (not included), cuts a tile of ", query_tile,
+                                " tokens of its prompt of ", batch.prompt(s)));
+    }
   }
   return absl::OkStatus();
 }

@@ -2,12 +2,14 @@
 #define SIEVE_MODEL_LANGUAGE_MODEL_H_
 
 #include <cstdint>
+#include <memory>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 
 namespace sieve {
 
+struct Adapter;
 class StepRunner;
 
 // Stands for a token that is not known to the host yet: what the step before drew with its draw
@@ -28,12 +30,24 @@ struct Batch {
   int64_t block_table_stride = 0;
   absl::Span<const int32_t>
       logit_rows;  // [R]: indices into tokens whose next-token logits are wanted
+  // [S]: the slot of each sequence's adapter, -1 for the bare base model; empty: all -1. The pages
+  // of a sequence were written with its adapter.
+  absl::Span<const int32_t> adapters{};
+  // [S]: tokens of each sequence's prompt; empty: 0. Only adapters with a query_tile above 1 ask:
+  // the whole tiles of the prompt share their choice of blocks, and each must lie in one step.
+  absl::Span<const int32_t> prompt_tokens{};
+
+  int32_t adapter(int64_t s) const { return adapters.empty() ? -1 : adapters[s]; }
+  int32_t prompt(int64_t s) const { return prompt_tokens.empty() ? 0 : prompt_tokens[s]; }
 };
 
 struct PageCopy {
   int32_t from = 0;
   int32_t to = 0;
 };
+
+// Adapters of a model are in slots 0 .. kAdapterSlots-1.
+inline constexpr int32_t kAdapterSlots = 256;
 
 // What the engine needs of a model with its paged cache. Not thread-safe: one step at a time.
 class LanguageModel {
@@ -47,6 +61,13 @@ class LanguageModel {
   // The result for a sequence does not depend on what else is in the batch, nor on how its tokens
   // are cut into steps: it is the same to the last bit.
   virtual absl::Status Forward(const Batch& batch, absl::Span<float> logits) = 0;
+  // Puts an adapter into a slot, for the steps from now on; null empties it. Between steps, and not
+  // while a step in flight uses the slot. INVALID_ARGUMENT when the slot does not exist, or when
+  // the adapter is for another shape of model or of an option that this one does not compute;
+  // RESOURCE_EXHAUSTED when its summaries of blocks do not fit in the cache's pages.
+  virtual absl::Status SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) {
+    return absl::UnimplementedError("adapters are not supported by this model");
+  }
   // What runs steps with draws on the model's own device, or null: a HostStepRunner then does. Not
   // to be mixed with Forward while a step is in flight.
   virtual StepRunner* step_runner() { return nullptr; }

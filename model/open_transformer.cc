@@ -12,11 +12,13 @@ namespace {
 
 constexpr int64_t kCpuCacheBytes = int64_t{1} << 30;
 
-absl::StatusOr<int64_t> CachePages(const ModelConfig& config, DType dtype, int64_t bytes) {
+absl::StatusOr<int64_t> CachePages(const ModelConfig& config, DType dtype, int64_t bytes,
+                                   int64_t summary_bytes = 0) {
   const CacheGeometry geometry = {.num_layers = config.num_layers,
                                   .num_kv_heads = config.num_kv_heads,
                                   .head_dim = config.head_dim,
-                                  .dtype = dtype};
+                                  .dtype = dtype,
+                                  .summary_bytes = summary_bytes};
   // Page ids are 32 bits wide, and one more than these may be made.
   const int64_t pages =
       std::min<int64_t>(bytes / geometry.BytesPerPage(), std::numeric_limits<int32_t>::max() - 1);
@@ -31,11 +33,14 @@ absl::StatusOr<std::unique_ptr<Transformer>> OpenOnCpu(const ModelConfig& config
                                                        const RunOptions& options) {
   const DType dtype = options.dtype.value_or(DType::kF16);
   const absl::StatusOr<int64_t> pages =
-      CachePages(config, dtype, options.cache_bytes > 0 ? options.cache_bytes : kCpuCacheBytes);
+      CachePages(config, dtype, options.cache_bytes > 0 ? options.cache_bytes : kCpuCacheBytes,
+                 options.summary_bytes);
   if (!pages.ok()) return pages.status();
-  return Transformer::Create(
-      config, weights,
-      {.num_threads = options.num_threads, .cache_pages = *pages, .cache_dtype = dtype});
+  return Transformer::Create(config, weights,
+                             {.num_threads = options.num_threads,
+                              .cache_pages = *pages,
+                              .cache_dtype = dtype,
+                              .summary_bytes = options.summary_bytes});
 }
 
 absl::StatusOr<std::unique_ptr<Transformer>> OpenOnCuda(const ModelConfig& config,

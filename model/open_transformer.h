@@ -25,7 +25,8 @@ struct RunOptions {
   // kF32, kF16 or kBF16: of the cache, and on CUDA also of weights and activations. None: f16 on
   // the CPU, bf16 on CUDA.
   std::optional<DType> dtype;
-  int64_t cache_bytes = 0;  // 0: 1 GiB on the CPU; on CUDA most of what is free
+  int64_t cache_bytes = 0;    // 0: 1 GiB on the CPU; on CUDA most of what is free
+  int64_t summary_bytes = 0;  // see CacheGeometry
   // Limits of a step.
   int64_t max_step_tokens = 0;
   int64_t max_sequences = 0;

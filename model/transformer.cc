@@ -2,19 +2,22 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
+#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/aligned_buffer.h"
+#include "kernels/block_summary.h"
 #include "kernels/dequantize.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "kernels/paged_attention.h"
 #include "kernels/thread_pool.h"
+#include "model/adapter/adapter.h"
 #include "model/attention/dense_attention.h"
+#include "model/attention/nsa_attention.h"
 #include "model/batch_check.h"
 #include "model/cache/kv_cache.h"
 #include "model/parallel_matmul.h"
@@ -72,7 +75,8 @@ class CpuTransformer : public Transformer {
         pool_(num_threads),
         attention_(config.num_heads, config.num_kv_heads, config.head_dim),
         frequencies_(RopeFrequencies(config)),
-        final_norm_(ToFloats(weights.final_norm)) {
+        final_norm_(ToFloats(weights.final_norm)),
+        adapters_(kAdapterSlots) {
     vectors_.reserve(weights.layers.size());
     for (const LayerWeights& layer : weights.layers) vectors_.emplace_back(layer);
   }
@@ -84,12 +88,20 @@ class CpuTransformer : public Transformer {
   MemoryUse memory() const override;
   void CopyPages(absl::Span<const PageCopy> copies) override;
   absl::Status Forward(const Batch& batch, absl::Span<float> logits) override;
+  absl::Status SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) override;
 
  private:
+  // The sequences of a step that have one adapter.
+  struct AdapterGroup {
+    const NsaAttention* attention = nullptr;  // null: the bare base model
+    std::vector<int32_t> sequences;
+  };
+
   int64_t QkvCols() const {
     return (config_.num_heads + 2 * config_.num_kv_heads) * config_.head_dim;
   }
-  absl::Status ReserveBuffers(int64_t tokens);
+  absl::Status GroupByAdapter(const Batch& batch);
+  absl::Status ReserveBuffers(const Batch& batch);
   // body(i, worker) for i in [0, tokens), on the pool when there are enough.
   template <class Body>
   void ForTokens(int64_t tokens, Body body) {
@@ -104,6 +116,7 @@ class CpuTransformer : public Transformer {
   void Norm(int64_t tokens, const std::vector<float>& weight);
   void AttentionBlock(const Batch& batch, int64_t layer);
   void RotateAndStore(const Batch& batch, int64_t layer);
+  void Attend(const Batch& batch, int64_t layer);
   void MlpBlock(int64_t tokens, int64_t layer);
   void Head(const Batch& batch, absl::Span<float> logits);
 
@@ -115,6 +128,10 @@ class CpuTransformer : public Transformer {
   const std::vector<double> frequencies_;
   const std::vector<float> final_norm_;
   std::vector<LayerVectors> vectors_;
+  std::vector<std::unique_ptr<NsaAttention>> adapters_;  // [slots], null where empty
+  std::atomic<int64_t> adapter_bytes_ = 0;
+  std::vector<int32_t> sequences_;    // all of the step's
+  std::vector<AdapterGroup> groups_;  // of the step, the base model's first, by slot
   AlignedBuffer activation_buffer_;
   AlignedBuffer scratch_buffer_;
   std::atomic<int64_t> workspace_bytes_ = 0;  // of both; read while a step makes them grow
@@ -136,6 +153,8 @@ MemoryUse CpuTransformer::memory() const {
     }
   }
   use.cache = cache_->bytes();
+  use.summaries = cache_->num_pages() * cache_->geometry().SummaryBytesPerPage();
+  use.adapters = adapter_bytes_.load(std::memory_order_relaxed);
   use.workspace = workspace_bytes_.load(std::memory_order_relaxed);
   return use;
 }
@@ -144,12 +163,61 @@ void CpuTransformer::CopyPages(absl::Span<const PageCopy> copies) {
   for (const PageCopy& copy : copies) cache_->CopyPage(copy.from, copy.to);
 }
 
-absl::Status CpuTransformer::ReserveBuffers(int64_t tokens) {
+absl::Status CpuTransformer::SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) {
+  if (slot < 0 || slot >= kAdapterSlots) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("adapter slots are 0 to ", kAdapterSlots - 1, ", not ", slot));
+  }
+  std::unique_ptr<NsaAttention> attention;
+  if (adapter != nullptr) {
+    auto created = NsaAttention::Create(config_, cache_->geometry(), std::move(adapter));
+    if (!created.ok()) return created.status();
+    attention = *std::move(created);
+  }
+  const auto bytes = [](const std::unique_ptr<NsaAttention>& a) {
+    return a != nullptr ? a->WeightBytes() : 0;
+  };
+  adapter_bytes_ += bytes(attention) - bytes(adapters_[slot]);
+  adapters_[slot] = std::move(attention);
+  return absl::OkStatus();
+}
+
+absl::Status CpuTransformer::GroupByAdapter(const Batch& batch) {
+  const int64_t sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
+  sequences_.resize(sequences);
+  std::iota(sequences_.begin(), sequences_.end(), 0);
+  std::stable_sort(sequences_.begin(), sequences_.end(),
+                   [&](int32_t a, int32_t b) { return batch.adapter(a) < batch.adapter(b); });
+  groups_.clear();
+  for (const int32_t s : sequences_) {
+    const int32_t slot = batch.adapter(s);
+    const NsaAttention* attention = slot >= 0 ? adapters_[slot].get() : nullptr;
+    if (slot >= 0 && attention == nullptr) {
+      return absl::InternalError(absl::StrCat("malformed batch: adapter slot ", slot, " is empty"));
+    }
+    if (attention != nullptr) {
+      absl::Status status = CheckTiles(batch, s, attention->config().query_tile);
+      if (!status.ok()) return status;
+    }
+    if (groups_.empty() || groups_.back().attention != attention)
+      groups_.push_back({attention, {}});
+    groups_.back().sequences.push_back(s);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CpuTransformer::ReserveBuffers(const Batch& batch) {
+  const int64_t tokens = static_cast<int64_t>(batch.tokens.size());
   const int64_t widest = std::max(
       {config_.hidden_size, config_.intermediate_size, config_.num_heads * config_.head_dim});
   // A multiple of 16 floats keeps each worker's part on a cache line of its own.
-  scratch_.stride =
-      (std::max(MatMulScratchFloats(widest), attention_.ScratchFloats()) + 31) / 16 * 16;
+  int64_t scratch = std::max(MatMulScratchFloats(widest), attention_.ScratchFloats(batch));
+  for (const AdapterGroup& group : groups_) {
+    if (group.attention != nullptr) {
+      scratch = std::max(scratch, group.attention->ScratchFloats(batch));
+    }
+  }
+  scratch_.stride = (scratch + 31) / 16 * 16;
   float** const slices[] = {&act_.hidden, &act_.normed, &act_.qkv,     &act_.attention,
                             &act_.gate,   &act_.up,     &act_.cosines, &act_.sines};
   const int64_t cols[] = {config_.hidden_size,
@@ -180,11 +248,13 @@ absl::Status CpuTransformer::ReserveBuffers(int64_t tokens) {
 }
 
 absl::Status CpuTransformer::Forward(const Batch& batch, absl::Span<float> logits) {
-  absl::Status status = CheckBatch(batch, logits.size(), vocabulary_size(), num_pages());
+  absl::Status status = CheckBatch(batch, logits.size(), vocabulary_size(), num_pages(),
+                                   /*pending=*/0, kAdapterSlots);
   if (!status.ok()) return status;
   const int64_t tokens = static_cast<int64_t>(batch.tokens.size());
   if (tokens == 0) return absl::OkStatus();
-  status = ReserveBuffers(tokens);
+  status = GroupByAdapter(batch);
+  if (status.ok()) status = ReserveBuffers(batch);
   if (!status.ok()) return status;
   Embed(batch);
   ComputeAngles(batch);
@@ -204,17 +274,11 @@ void CpuTransformer::Embed(const Batch& batch) {
   });
 }
 
-// Angles are rounded to float before their cosine is taken, as in the reference implementation: at
-// large positions the rounding is visible in the logits.
 void CpuTransformer::ComputeAngles(const Batch& batch) {
   const int64_t half = config_.head_dim / 2;
   ForTokens(batch.tokens.size(), [&](int64_t t) {
-    const float position = static_cast<float>(batch.positions[t]);
-    for (int64_t i = 0; i < half; ++i) {
-      const float angle = position * static_cast<float>(frequencies_[i]);
-      act_.cosines[t * half + i] = std::cos(angle);
-      act_.sines[t * half + i] = std::sin(angle);
-    }
+    RopeAngles(frequencies_.data(), half, batch.positions[t], act_.cosines + t * half,
+               act_.sines + t * half);
   });
 }
 
@@ -245,14 +309,7 @@ void CpuTransformer::AttentionBlock(const Batch& batch, int64_t layer) {
   value.weights = w.v, value.bias = DataOrNull(v.v_bias), value.y = k.y + kv_cols;
   ParallelMatMul({q, k, value}, scratch_, &pool_);
   RotateAndStore(batch, layer);
-  attention_.Forward({.batch = &batch,
-                      .layer = layer,
-                      .kv = cache_->Layer(layer),
-                      .q = act_.qkv,
-                      .q_stride = QkvCols(),
-                      .out = act_.attention,
-                      .out_stride = q_cols},
-                     scratch_, &pool_);
+  Attend(batch, layer);
   ParallelMatMul({{.weights = w.o,
                    .bias = DataOrNull(v.o_bias),
                    .x = act_.attention,
@@ -262,6 +319,39 @@ void CpuTransformer::AttentionBlock(const Batch& batch, int64_t layer) {
                    .y_stride = hidden,
                    .accumulate = true}},
                  scratch_, &pool_);
+}
+
+void CpuTransformer::Attend(const Batch& batch, int64_t layer) {
+  AttentionArgs args = {.batch = &batch,
+                        .sequences = sequences_,
+                        .layer = layer,
+                        .kv = cache_->Layer(layer),
+                        .summaries = cache_->Summaries(layer),
+                        .hidden = act_.normed,
+                        .hidden_stride = config_.hidden_size,
+                        .q = act_.qkv,
+                        .q_stride = QkvCols(),
+                        .cosines = act_.cosines,
+                        .sines = act_.sines,
+                        .out = act_.attention,
+                        .out_stride = config_.num_heads * config_.head_dim};
+  // Where all are dense, they share one parallel region.
+  const auto dense = [&](const AdapterGroup& group) {
+    return group.attention == nullptr || group.attention->config().is_dense(layer);
+  };
+  if (std::all_of(groups_.begin(), groups_.end(), dense)) {
+    attention_.Forward(args, scratch_, &pool_);
+    return;
+  }
+  for (const AdapterGroup& group : groups_) {
+    args.sequences = group.sequences;
+    if (dense(group)) {
+      attention_.Forward(args, scratch_, &pool_);
+    } else {
+      group.attention->Append(args, scratch_, &pool_);
+      group.attention->Forward(args, scratch_, &pool_);
+    }
+  }
 }
 
 void CpuTransformer::RotateAndStore(const Batch& batch, int64_t layer) {
@@ -365,6 +455,11 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(
   if (options.num_threads < 0 || options.num_threads > 1024) {
     return absl::InvalidArgumentError(
         absl::StrCat("threads must be 0 (one a core) to 1024, not ", options.num_threads));
+  }
+  if (options.summary_bytes < 0 || options.summary_bytes % kSummaryAlignment != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("summary_bytes must be a multiple of ",
+                                                   kSummaryAlignment, ", not ",
+                                                   options.summary_bytes));
   }
   const CacheGeometry geometry = {.num_layers = config.num_layers,
                                   .num_kv_heads = config.num_kv_heads,

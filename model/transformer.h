@@ -16,7 +16,8 @@ struct TransformerOptions {
   int num_threads = 0;              // 0: one a core
   int64_t cache_pages = 0;          // pages of the cache, at least 1
   DType cache_dtype = DType::kF16;  // kF32, kF16 or kBF16
-  int64_t summary_bytes = 0;        // see CacheGeometry
+  // Room for the summaries that adapters keep, see CacheGeometry: a multiple of kSummaryAlignment.
+  int64_t summary_bytes = 0;
 };
 
 // Bytes in use by purpose.
@@ -24,6 +25,8 @@ struct MemoryUse {
   const char* device = "host";  // whose memory it is: "host" or "cuda:0"
   int64_t weights = 0;          // views into mapped files
   int64_t cache = 0;            // pages, reserved
+  int64_t summaries = 0;        // of the cache, what adapters keep of blocks
+  int64_t adapters = 0;         // their weights, as floats
   int64_t workspace = 0;        // activations, grown to the largest step so far
 };
 

@@ -46,13 +46,14 @@ absl::StatusOr<Sha256> ReadDigest(const json& entry) {
 
 absl::StatusOr<ApiKeyEntry> ReadEntry(const json& entry) {
   if (!entry.is_object()) return Invalid("not a JSON object");
-  absl::Status status = CheckFields(entry, {"sha256", "tenant", "weight", "note"});
+  absl::Status status = CheckFields(entry, {"sha256", "tenant", "weight", "admin", "note"});
   const absl::StatusOr<Sha256> digest = ReadDigest(entry);
   KeyOwner owner;
   std::string note;
   status.Update(digest.status());
   status.Update(GetField(entry, "tenant", owner.tenant));
   status.Update(GetField(entry, "weight", owner.weight));
+  status.Update(GetField(entry, "admin", owner.admin));
   status.Update(GetField(entry, "note", note));
   if (!status.ok()) return status;
   if (!IsTenantName(owner.tenant)) {

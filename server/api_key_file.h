@@ -13,7 +13,8 @@ namespace sieve {
 // Whom a key stands for.
 struct KeyOwner {
   std::string tenant;
-  double weight = 1;  // shares of the server are in proportion
+  double weight = 1;   // shares of the server are in proportion
+  bool admin = false;  // may load and unload adapters
 };
 
 using Sha256 = std::array<unsigned char, 32>;
@@ -31,10 +32,12 @@ struct ApiKeyFile {
 };
 
 // Reads
-//   {"keys": [{"sha256": "64 hex digits", "tenant": "name", "weight": 2.0, "note": "any text"}]}
-// where weight (default 1) and note may be left out. A tenant may have several keys, all of one
-// weight. Errors as of ReadSmallFile, and INVALID_ARGUMENT with path and reason for anything else:
-// unknown fields, a digest given twice, a tenant's name or weight that is none (server/tenant.h).
+//   {"keys": [{"sha256": "64 hex digits", "tenant": "name", "weight": 2.0, "admin": true,
+//              "note": "any text"}]}
+// where weight (default 1), admin (default false) and note may be left out. A tenant may have
+// several keys, all of one weight. Errors as of ReadSmallFile, and INVALID_ARGUMENT with path and
+// reason for anything else: unknown fields, a digest given twice, a tenant's name or weight that is
+// none (server/tenant.h).
 absl::StatusOr<ApiKeyFile> ReadApiKeyFile(const std::string& path);
 
 }  // namespace sieve

@@ -67,6 +67,7 @@ absl::Status ReadOwner(const CallerRules& rules, const CallMetadata& metadata, C
   if (!owner.has_value()) return Unauthenticated("the API key is not known");
   caller->tenant = owner->tenant;
   caller->weight = owner->weight;
+  caller->admin = owner->admin;
   return absl::OkStatus();
 }
 

@@ -17,6 +17,7 @@ namespace sieve {
 struct Caller {
   std::string tenant;
   double weight = 1;        // of the tenant
+  bool admin = true;        // may load and unload adapters; with keys, where its key says so
   std::string traceparent;  // W3C Trace Context, well-formed, or empty
 };
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 #include <condition_variable>
+#include <deque>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -38,12 +40,20 @@ class EngineImpl : public Engine, private EngineCore::Owner {
   absl::Status Submit(GenerationRequest request, std::shared_ptr<EventQueue> queue) override;
   absl::Status CheckAdmission(const std::string& tenant, double weight) const override;
   absl::StatusOr<CostEstimate> EstimateCost(const GenerationRequest& request) override;
+  void SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter,
+                  std::function<void(const absl::Status&)> done) override;
   void Notify() override;
   void Drain() override;
   void Stop() override;
   EngineStats stats() const override;
 
  private:
+  struct AdapterChange {
+    int32_t slot = 0;
+    std::shared_ptr<const Adapter> adapter;
+    std::function<void(const absl::Status&)> done;
+  };
+
   absl::Status Check(const GenerationRequest& request) const;
   absl::Status CheckSize(const GenerationRequest& request) const;
   int64_t NewTokens(const GenerationRequest& request) const;
@@ -55,6 +65,7 @@ class EngineImpl : public Engine, private EngineCore::Owner {
   // All below run on the engine's thread.
   void Run();
   bool RunOnce();
+  void ChangeAdapters();
   void Wait();
   void OnLeftQueue(const OpenRequest& open) override;
   void OnStepDone(const Admission::Step& step) override;
@@ -70,6 +81,7 @@ class EngineImpl : public Engine, private EngineCore::Owner {
   mutable std::mutex mutex_;  // guards the next block
   std::condition_variable news_;
   std::vector<std::unique_ptr<OpenRequest>> submitted_;
+  std::deque<AdapterChange> adapter_changes_;
   Admission admission_;  // closed while draining and stopped
   // Requests by priority that are not in stats_ yet: submitted, and taken by the core.
   std::array<int64_t, 3> unseen_{}, taken_{};
@@ -130,7 +142,7 @@ absl::Status EngineImpl::CheckSize(const GenerationRequest& request) const {
 // Prompt tokens that are not in the cache.
 int64_t EngineImpl::NewTokens(const GenerationRequest& request) const {
   const int64_t prompt = request.prompt.size();
-  return prompt - core_.CountCachedPages(request.prompt) * kPageTokens;
+  return prompt - core_.CountCachedPages(request) * kPageTokens;
 }
 
 absl::Status EngineImpl::CheckQueue(const GenerationRequest& request, int64_t new_tokens) const {
@@ -185,6 +197,21 @@ absl::StatusOr<CostEstimate> EngineImpl::EstimateCost(const GenerationRequest& r
   estimate.time_to_first_token = TimeToFirstToken(request, new_tokens);
   if (estimate.refusal.ok()) estimate.refusal = CheckQueue(request, new_tokens);
   return estimate;
+}
+
+void EngineImpl::SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter,
+                            std::function<void(const absl::Status&)> done) {
+  absl::Status stopped;
+  {
+    std::lock_guard lock(mutex_);
+    if (stopped_) {
+      stopped = StopReason();
+    } else {
+      adapter_changes_.push_back({slot, std::move(adapter), std::move(done)});
+      news_.notify_one();
+    }
+  }
+  if (!stopped.ok()) done(stopped);
 }
 
 void EngineImpl::Notify() {
@@ -251,13 +278,33 @@ bool EngineImpl::RunOnce() {
     draining = admission_.closed();
     if (stopped_) stop = StopReason();
   }
-  if (!stop.ok()) {
-    core_.EndAll(stop);
-    return false;
-  }
+  if (!stop.ok()) core_.EndAll(stop);
+  ChangeAdapters();
+  if (!stop.ok()) return false;
   if (draining) core_.EndUnstarted(ShuttingDown());
   if (!core_.Step()) Wait();
   return true;
+}
+
+void EngineImpl::ChangeAdapters() {
+  while (true) {
+    AdapterChange change;
+    absl::Status status;
+    {
+      std::lock_guard lock(mutex_);
+      if (adapter_changes_.empty()) return;
+      change = std::move(adapter_changes_.front());
+      adapter_changes_.pop_front();
+      if (stopped_) status = StopReason();
+    }
+    try {
+      if (status.ok()) status = core_.SetAdapter(change.slot, std::move(change.adapter));
+    } catch (...) {
+      change.done(StatusOfException());
+      throw;  // of the steps that were handed out before
+    }
+    change.done(status);
+  }
 }
 
 // Until something may have changed: a submission, a reader, a deadline.
@@ -265,8 +312,9 @@ void EngineImpl::Wait() {
   // A bound that the clocks can add to the present, whatever the deadline.
   const absl::Duration timeout = std::min(core_.NextTimeout() - config_.clock(), absl::Hours(1));
   std::unique_lock lock(mutex_);
-  news_.wait_for(lock, absl::ToChronoNanoseconds(timeout),
-                 [this] { return !submitted_.empty() || woken_ || stopped_; });
+  news_.wait_for(lock, absl::ToChronoNanoseconds(timeout), [this] {
+    return !submitted_.empty() || !adapter_changes_.empty() || woken_ || stopped_;
+  });
 }
 
 void EngineImpl::OnLeftQueue(const OpenRequest& open) {

@@ -2,6 +2,7 @@
 #define SIEVE_SERVER_ENGINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +50,13 @@ class Engine {
 
   // Thread-safe, does not wait for the running step. UNAVAILABLE after Stop.
   virtual absl::StatusOr<CostEstimate> EstimateCost(const GenerationRequest& request) = 0;
+
+  // Puts an adapter into a slot of the model's (LanguageModel::SetAdapter), or empties it, between
+  // two steps, and then calls `done` on the engine's thread with what the model answers; with
+  // UNAVAILABLE, maybe on the caller's, after Stop. Changes are made in the order of the calls.
+  // Returns at once. Thread-safe.
+  virtual void SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter,
+                          std::function<void(const absl::Status&)> done) = 0;
 
   // The reader of a queue made room or cancelled: wakes the thread. Thread-safe.
   virtual void Notify() = 0;

@@ -22,6 +22,8 @@ class EngineBatch {
   std::vector<int32_t> offsets_;
   std::vector<int32_t> block_tables_;
   std::vector<int32_t> logit_rows_;
+  std::vector<int32_t> adapters_;
+  std::vector<int32_t> prompt_tokens_;
 };
 
 }  // namespace sieve

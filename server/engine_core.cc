@@ -40,6 +40,7 @@ absl::Status StatusOfException() {
 EngineCore::EngineCore(const EngineConfig& config, LanguageModel* model, const Tokenizer* tokenizer,
                        EngineObserver* observer, Owner* owner)
     : config_(config),
+      model_(model),
       host_runner_(model),
       runner_(model->step_runner() != nullptr ? model->step_runner() : &host_runner_),
       tokenizer_(tokenizer),
@@ -360,6 +361,12 @@ void EngineCore::FinishSample(SequenceId id, OpenRequest* open, EngineSample::Ou
   open->queue->Push(std::move(finished));
 }
 
+absl::Status EngineCore::SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) {
+  CollectAll();
+  TellEnded();
+  return model_->SetAdapter(slot, std::move(adapter));
+}
+
 void EngineCore::EndUnstarted(const absl::Status& status) {
   OpenIncoming();
   for (auto next = open_.begin(); next != open_.end();) {
@@ -443,9 +450,12 @@ void EngineCore::PublishStats() {
   owner_->OnStats(totals_, scheduler_.prefill_backlog());
 }
 
-int64_t EngineCore::CountCachedPages(absl::Span<const int32_t> prompt) const {
-  if (!config_.prefix_reuse || prompt.empty()) return 0;
-  return scheduler_.pool().CountPrefix(prompt.first(prompt.size() - 1));
+int64_t EngineCore::CountCachedPages(const GenerationRequest& request) const {
+  if (!config_.prefix_reuse || request.prompt.empty()) return 0;
+  const absl::Span<const int32_t> prompt = request.prompt;
+  return scheduler_.pool().CountPrefix(
+      prompt.first(prompt.size() - 1),
+      request.adapter == nullptr ? PrefixHash() : request.adapter->cache_root);
 }
 
 }  // namespace sieve

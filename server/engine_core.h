@@ -62,6 +62,10 @@ class EngineCore {
   // submitted. False when there was nothing to do but wait.
   bool Step();
 
+  // Puts an adapter into a slot of the model's, or empties it, between steps: those in flight are
+  // handed out first.
+  absl::Status SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter);
+
   // Ends requests; those that have not begun to run, or all.
   void EndUnstarted(const absl::Status& status);
   void EndAll(const absl::Status& status);
@@ -73,7 +77,7 @@ class EngineCore {
   absl::Time NextTimeout() const;
 
   // Pages of the cache that a prompt would find now. Thread-safe.
-  int64_t CountCachedPages(absl::Span<const int32_t> prompt) const;
+  int64_t CountCachedPages(const GenerationRequest& request) const;
 
  private:
   // A request that is over, and has not been told so yet.
@@ -117,6 +121,7 @@ class EngineCore {
   void PublishStats();
 
   const EngineConfig config_;
+  LanguageModel* const model_;
   HostStepRunner host_runner_;  // where the model has none of its own
   StepRunner* const runner_;
   const Tokenizer* const tokenizer_;

@@ -2,6 +2,7 @@
 #define SIEVE_SERVER_GENERATION_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -11,6 +12,7 @@
 #include "absl/time/time.h"
 #include "model/sampling/logprobs.h"
 #include "model/sampling/sampling_params.h"
+#include "server/served_adapter.h"
 
 namespace sieve {
 
@@ -34,11 +36,12 @@ struct GenerationRequest {
   std::vector<std::string> stop_texts;
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
-  std::optional<int32_t> logprobs;  // alternatives a token
-  int32_t priority = 0;             // each step counts as kPriorityStep of waiting
-  std::string tenant;               // who shares the server by weight
-  double tenant_weight = 1;         // > 0
-  std::string traceparent;          // W3C Trace Context, well-formed, or empty
+  std::optional<int32_t> logprobs;               // alternatives a token
+  int32_t priority = 0;                          // each step counts as kPriorityStep of waiting
+  std::string tenant;                            // who shares the server by weight
+  double tenant_weight = 1;                      // > 0
+  std::shared_ptr<const ServedAdapter> adapter;  // null: the bare base model
+  std::string traceparent;                       // W3C Trace Context, well-formed, or empty
   absl::Time arrival = absl::InfinitePast();
   absl::Time deadline = absl::InfiniteFuture();
 };

@@ -10,7 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
+#include "model/checkpoint/model_root.h"
 #include "server/event_encoding.h"
+#include "server/field_checks.h"
 #include "server/message_buffer.h"
 #include "server/model_encoding.h"
 #include "server/refusal.h"
@@ -88,6 +90,15 @@ absl::StatusOr<GenerationRequest> ReadRequest(const RequestValidator& validator,
   return read;
 }
 
+RequestValidator::FindAdapter FinderIn(const AdapterRegistry* adapters) {
+  if (adapters == nullptr) return nullptr;
+  return [adapters](absl::string_view name) { return adapters->Find(name); };
+}
+
+std::vector<AdapterInfo> AdaptersIn(const ServiceParts& parts) {
+  return parts.adapters == nullptr ? std::vector<AdapterInfo>() : parts.adapters->List();
+}
+
 }  // namespace
 
 GenerationService::GenerationService(ServiceConfig config)
@@ -95,12 +106,14 @@ GenerationService::GenerationService(ServiceConfig config)
       open_calls_(config_.max_open_calls),
       stall_watch_(config_.stalled_reader_timeout),
       readers_(NumReaders()),
-      answerers_(NumReaders()) {}
+      answerers_(NumReaders()),
+      loaders_(1) {}
 
 void GenerationService::Serve(const ServiceParts& parts) {
-  loaded_.reset(new Backend{parts, RequestValidator(parts.model->limits, parts.model->config.name,
-                                                    parts.model->config.vocabulary_size,
-                                                    parts.tokenizer, parts.chat_format)});
+  loaded_.reset(
+      new Backend{parts, RequestValidator(parts.model->limits, parts.model->config.name,
+                                          parts.model->config.vocabulary_size, parts.tokenizer,
+                                          parts.chat_format, FinderIn(parts.adapters))});
   backend_.store(loaded_.get(), std::memory_order_release);
 }
 
@@ -123,7 +136,8 @@ void GenerationService::StartLater(std::shared_ptr<Reactor> reactor, Admitted ad
 }
 
 template <typename Make>
-grpc::ServerUnaryReactor* GenerationService::AnswerLater(grpc::CallbackServerContext* call,
+grpc::ServerUnaryReactor* GenerationService::AnswerLater(WorkerPool* workers,
+                                                         grpc::CallbackServerContext* call,
                                                          const grpc::ByteBuffer& request,
                                                          grpc::ByteBuffer* response, Make make) {
   Caller caller;
@@ -134,7 +148,7 @@ grpc::ServerUnaryReactor* GenerationService::AnswerLater(grpc::CallbackServerCon
   }
   const auto reactor = UnaryAnswer::Create(call, std::move(admitted->open), response);
   stall_watch_.Add(reactor);
-  answerers_.Add([reactor, request, make, admitted = *std::move(admitted)] {
+  workers->Add([reactor, request, make, admitted = *std::move(admitted)] {
     if (reactor->cancelled()) return reactor->End(absl::CancelledError("the call was cancelled"));
     reactor->End(Guarded([&]() -> absl::StatusOr<grpc::ByteBuffer> {
       const Response answer = make(admitted, request);
@@ -189,7 +203,7 @@ grpc::ServerUnaryReactor* GenerationService::EstimateCost(grpc::CallbackServerCo
     if (!cost.ok()) return cost.status();
     return EncodeCost(*read, *cost);
   };
-  return AnswerLater(call, *request, response, estimate);
+  return AnswerLater(&answerers_, call, *request, response, estimate);
 }
 
 grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* call,
@@ -209,7 +223,7 @@ grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContex
     }
     return out;
   };
-  return AnswerLater(call, *request, response, tokenize);
+  return AnswerLater(&answerers_, call, *request, response, tokenize);
 }
 
 grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* call,
@@ -226,7 +240,7 @@ grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerCont
     out.set_text(*std::move(text));
     return out;
   };
-  return AnswerLater(call, *request, response, detokenize);
+  return AnswerLater(&answerers_, call, *request, response, detokenize);
 }
 
 grpc::ServerUnaryReactor* GenerationService::GetModel(grpc::CallbackServerContext* call,
@@ -239,9 +253,89 @@ grpc::ServerUnaryReactor* GenerationService::GetModel(grpc::CallbackServerContex
     if (!backend.ok()) return backend.status();
     const auto message = ParseMessage<v1::GetModelRequest>(*request);
     if (!message.ok()) return Invalid(message.status());
-    return EncodeModel(*(*backend)->parts.model, (*backend)->parts.engine->stats());
+    return EncodeModel(*(*backend)->parts.model, (*backend)->parts.engine->stats(),
+                       AdaptersIn((*backend)->parts));
   };
   return Answer(call, call->DefaultReactor(), get_model(), response);
+}
+
+grpc::ServerUnaryReactor* GenerationService::LoadAdapter(grpc::CallbackServerContext* call,
+                                                         const grpc::ByteBuffer* request,
+                                                         grpc::ByteBuffer* response) {
+  const auto load = [this](const Admitted& admitted, const grpc::ByteBuffer& message) {
+    return Load(admitted, message);
+  };
+  return AnswerLater(&loaders_, call, *request, response, load);
+}
+
+absl::StatusOr<v1::LoadAdapterResponse> GenerationService::Load(
+    const Admitted& admitted, const grpc::ByteBuffer& message) const {
+  const absl::StatusOr<AdapterRegistry*> adapters = AdministeredBy(admitted);
+  if (!adapters.ok()) return adapters.status();
+  const auto request = ParseMessage<v1::LoadAdapterRequest>(message);
+  if (!request.ok()) return Invalid(request.status());
+  FieldChecks checks;
+  const std::string& folder = request->has_folder() ? request->folder() : request->name();
+  if (!IsAdapterName(request->name())) {
+    checks.Fail("name", Quoted(request->name()), kAdapterNameRule);
+  } else if (!IsAdapterName(folder)) {
+    checks.Fail("folder", Quoted(folder), kAdapterNameRule);
+  }
+  if (!checks.ok()) return Invalid(checks.status());
+  const std::string dir = absl::StrCat(config_.adapter_root, "/", folder);
+  absl::Status status = CheckInsideModelRoot(config_.adapter_root, dir);
+  if (!status.ok()) return status;
+  const absl::StatusOr<AdapterInfo> loaded = (*adapters)->Load(request->name(), dir);
+  if (!loaded.ok()) return loaded.status();
+  v1::LoadAdapterResponse response;
+  *response.mutable_adapter() = EncodeAdapter(*loaded);
+  return response;
+}
+
+grpc::ServerUnaryReactor* GenerationService::UnloadAdapter(grpc::CallbackServerContext* call,
+                                                           const grpc::ByteBuffer* request,
+                                                           grpc::ByteBuffer* response) {
+  const auto unload =
+      [this](const Admitted& admitted,
+             const grpc::ByteBuffer& message) -> absl::StatusOr<v1::UnloadAdapterResponse> {
+    const absl::StatusOr<AdapterRegistry*> adapters = AdministeredBy(admitted);
+    if (!adapters.ok()) return adapters.status();
+    const auto input = ParseMessage<v1::UnloadAdapterRequest>(message);
+    if (!input.ok()) return Invalid(input.status());
+    if (absl::Status status = (*adapters)->Unload(input->name()); !status.ok()) return status;
+    return v1::UnloadAdapterResponse();
+  };
+  return AnswerLater(&answerers_, call, *request, response, unload);
+}
+
+grpc::ServerUnaryReactor* GenerationService::ListAdapters(grpc::CallbackServerContext* call,
+                                                          const grpc::ByteBuffer* request,
+                                                          grpc::ByteBuffer* response) {
+  const auto list =
+      [](const Admitted& admitted,
+         const grpc::ByteBuffer& message) -> absl::StatusOr<v1::ListAdaptersResponse> {
+    const auto input = ParseMessage<v1::ListAdaptersRequest>(message);
+    if (!input.ok()) return Invalid(input.status());
+    v1::ListAdaptersResponse out;
+    for (const AdapterInfo& adapter : AdaptersIn(admitted.backend->parts)) {
+      *out.add_adapters() = EncodeAdapter(adapter);
+    }
+    return out;
+  };
+  return AnswerLater(&answerers_, call, *request, response, list);
+}
+
+absl::StatusOr<AdapterRegistry*> GenerationService::AdministeredBy(const Admitted& admitted) const {
+  AdapterRegistry* const adapters = admitted.backend->parts.adapters;
+  if (adapters == nullptr || config_.adapter_root.empty()) {
+    return absl::PermissionDeniedError(
+        "adapters are loaded and unloaded only where the server has an --adapter_root");
+  }
+  if (!admitted.caller.admin) {
+    return absl::PermissionDeniedError(
+        "adapters are loaded and unloaded with API keys that have \"admin\": true");
+  }
+  return adapters;
 }
 
 absl::StatusOr<const GenerationService::Backend*> GenerationService::LoadedBackend() const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +14,7 @@
 #include "grpcpp/grpcpp.h"
 #include "model/chat/chat_format.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/adapter_registry.h"
 #include "server/caller.h"
 #include "server/content_log.h"
 #include "server/engine.h"
@@ -38,6 +40,7 @@ struct ServiceConfig {
   // threads.
   std::function<void(const RefusedRequest&)> on_refused;
   const ContentLog* content_log = nullptr;  // borrowed; null: what is said is not logged
+  std::string adapter_root;  // folder of adapters that may be loaded; empty: none may
 };
 
 // What the service works with; everything is borrowed.
@@ -46,6 +49,7 @@ struct ServiceParts {
   const Tokenizer* tokenizer = nullptr;
   const ChatFormat* chat_format = nullptr;  // null: chat is refused
   const ModelInfo* model = nullptr;
+  AdapterRegistry* adapters = nullptr;  // null: there are none
 };
 
 // All methods of sieve.v1.Generation, as raw callbacks: see message_buffer.h for why.
@@ -54,7 +58,11 @@ using RawGenerationService = v1::Generation::WithRawCallbackMethod_Generate<
         v1::Generation::WithRawCallbackMethod_EstimateCost<
             v1::Generation::WithRawCallbackMethod_Tokenize<
                 v1::Generation::WithRawCallbackMethod_Detokenize<
-                    v1::Generation::WithRawCallbackMethod_GetModel<v1::Generation::Service>>>>>>;
+                    v1::Generation::WithRawCallbackMethod_GetModel<
+                        v1::Generation::WithRawCallbackMethod_LoadAdapter<
+                            v1::Generation::WithRawCallbackMethod_UnloadAdapter<
+                                v1::Generation::WithRawCallbackMethod_ListAdapters<
+                                    v1::Generation::Service>>>>>>>>>;
 
 // The public API. A call's way: who calls; whether there is room; then, on threads for it, its
 // message is parsed, checked and tokenized; the engine gets what is left. What is refused is
@@ -89,6 +97,15 @@ class GenerationService final : public RawGenerationService {
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* call,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* call,
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* call,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ListAdapters(grpc::CallbackServerContext* call,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
 
  private:
   // What works once the model is loaded.
@@ -113,11 +130,15 @@ class GenerationService final : public RawGenerationService {
   template <typename Reactor>
   void StartLater(std::shared_ptr<Reactor> reactor, Admitted admitted,
                   const grpc::CallbackServerContext& call, const grpc::ByteBuffer& request);
-  // Answers a call with what `make` makes of its request, on a thread of the answerers.
+  // Answers a call with what `make` makes of its request, on a thread of `workers`.
   template <typename Make>
-  grpc::ServerUnaryReactor* AnswerLater(grpc::CallbackServerContext* call,
+  grpc::ServerUnaryReactor* AnswerLater(WorkerPool* workers, grpc::CallbackServerContext* call,
                                         const grpc::ByteBuffer& request, grpc::ByteBuffer* response,
                                         Make make);
+  // Whose adapters a call may load and unload.
+  absl::StatusOr<AdapterRegistry*> AdministeredBy(const Admitted& admitted) const;
+  absl::StatusOr<v1::LoadAdapterResponse> Load(const Admitted& admitted,
+                                               const grpc::ByteBuffer& message) const;
   void LogPrompt(const Backend& backend, const GenerationRequest& request) const;
   void CountRefused(const absl::Status& status, const Caller& caller,
                     absl::string_view request_id) const;
@@ -131,6 +152,7 @@ class GenerationService final : public RawGenerationService {
   // Last: their threads use all of the above.
   WorkerPool readers_;
   WorkerPool answerers_;  // of the small methods, which must not hold up generations
+  WorkerPool loaders_;    // of adapters: one at a time
 };
 
 }  // namespace sieve

@@ -28,7 +28,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "server/adapter_registry.h"
 #include "server/caller.h"
 #include "server/exposure.h"
 #include "server/log/log_format.h"
@@ -47,6 +49,13 @@ ABSL_FLAG(
     "Instead of --model, for measurements of speed: a config.json, whose model is served with "
     "random bf16 weights made at the start. Tokenizer files beside it are used; without any, "
     "a token is a byte.");
+ABSL_FLAG(std::vector<std::string>, adapter, {},
+          "Sparse-attention adapters to serve beside the bare model: NAME=FOLDER,... Requests name "
+          "the one that they want.");
+ABSL_FLAG(
+    std::string, adapter_root, "",
+    "Folder whose adapters may be loaded, and those loaded be unloaded, by calls; where there "
+    "are API keys, with those that have \"admin\": true. Empty: by none.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50051",
           "Address and port of gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9464",
@@ -226,8 +235,23 @@ absl::Status ReadCheckpointFlags(ModelHostConfig* model) {
       "--model is required: the checkpoint to serve; or --random_weights, exactly one of them");
 }
 
+absl::Status ReadAdapterFlags(ModelHostConfig* model) {
+  model->adapter_root = absl::GetFlag(FLAGS_adapter_root);
+  for (const std::string& entry : absl::GetFlag(FLAGS_adapter)) {
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(entry, absl::MaxSplits('=', 1));
+    if (!IsAdapterName(parts.first) || parts.second.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--adapter: \"", entry, "\"; expected NAME=FOLDER, a name of ", kAdapterNameRule));
+    }
+    model->adapters.push_back({parts.first, parts.second});
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadModelFlags(ModelHostConfig* model) {
   if (absl::Status status = ReadCheckpointFlags(model); !status.ok()) return status;
+  if (absl::Status status = ReadAdapterFlags(model); !status.ok()) return status;
   for (const absl::Status& status :
        {CheckFlag("threads", absl::GetFlag(FLAGS_threads), 0, 1024),
         CheckFlag("kv_cache_mb", absl::GetFlag(FLAGS_kv_cache_mb), 0, kMany),

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "model/adapter/adapter_json.h"
 #include "server/duration_encoding.h"
 #include "server/version.h"
 
@@ -65,14 +66,34 @@ void EncodeCache(const CacheGeometry& cache, const EngineStats& stats, v1::Cache
 
 }  // namespace
 
-v1::GetModelResponse EncodeModel(const ModelInfo& model, const EngineStats& stats) {
+v1::AdapterInfo EncodeAdapter(const AdapterInfo& adapter) {
+  const AdapterConfig& config = adapter.config;
+  v1::AdapterInfo out;
+  out.set_name(adapter.name);
+  out.set_digest(adapter.digest);
+  out.set_parameters(adapter.parameters);
+  out.set_selector(NameOf(config.selector));
+  out.set_sink_blocks(static_cast<int32_t>(config.sink_blocks));
+  out.set_window_blocks(static_cast<int32_t>(config.window_blocks));
+  out.set_selected_blocks(static_cast<int32_t>(config.selected_blocks));
+  out.set_query_tile(static_cast<int32_t>(config.query_tile));
+  out.mutable_dense_layers()->Add(config.dense_layers.begin(), config.dense_layers.end());
+  out.set_tail(config.tail);
+  EncodeDuration(adapter.load_time, out.mutable_load_time());
+  out.set_requests(adapter.requests);
+  out.set_open_requests(adapter.open_requests);
+  return out;
+}
+
+v1::GetModelResponse EncodeModel(const ModelInfo& model, const EngineStats& stats,
+                                 absl::Span<const AdapterInfo> adapters) {
   v1::GetModelResponse out;
   out.set_name(model.config.name);
   EncodeShape(model, out.mutable_shape());
   EncodeLimits(model.limits, out.mutable_limits());
   EncodeTokenizer(model, out.mutable_tokenizer());
   EncodeCache(model.cache, stats, out.mutable_cache());
-  out.set_adapter(model.adapter);
+  for (const AdapterInfo& adapter : adapters) *out.add_adapters() = EncodeAdapter(adapter);
   out.mutable_load()->set_running_sequences(static_cast<int32_t>(stats.running_sequences));
   out.mutable_load()->set_waiting_requests(static_cast<int32_t>(stats.waiting_requests));
   out.set_server_version(std::string(kServerVersion));

@@ -1,10 +1,16 @@
 #include "server/model_host.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/adapter/adapter_file.h"
+#include "model/adapter/adapter_json.h"
+#include "model/adapter/base_digest.h"
+#include "model/attention/summary_layout.h"
 #include "model/checkpoint/model_root.h"
 #include "model/checkpoint/random_checkpoint.h"
 #include "model/open_transformer.h"
@@ -12,6 +18,8 @@
 
 namespace sieve {
 namespace {
+
+namespace fs = std::filesystem;
 
 absl::StatusOr<int64_t> ContextLength(int64_t wanted, const ModelConfig& model) {
   if (wanted > model.context_length) {
@@ -21,11 +29,41 @@ absl::StatusOr<int64_t> ContextLength(int64_t wanted, const ModelConfig& model) 
   return wanted > 0 ? wanted : model.context_length;
 }
 
-RunOptions OptionsFor(const ModelHostConfig& config, int64_t context) {
+// Room in the cache's pages for what adapters keep of a block: those of the start, those that wait
+// in the root, and where that is empty the default ones.
+absl::StatusOr<int64_t> SummaryBytes(const ModelHostConfig& config, const ModelConfig& model) {
+  // Both types of 16 bits take the same.
+  const DType dtype = config.dtype.value_or(DType::kF16);
+  int64_t bytes = 0;
+  for (const AdapterFolder& adapter : config.adapters) {
+    const absl::StatusOr<AdapterConfig> read = ReadAdapterConfig(adapter.dir);
+    if (!read.ok()) return read.status();
+    bytes = std::max(bytes, SummaryLayoutOf(*read, dtype).bytes);
+  }
+  if (config.adapter_root.empty()) return bytes;
+  AdapterConfig usual;
+  usual.head_dim = model.head_dim;
+  bytes = std::max(bytes, SummaryLayoutOf(usual, dtype).bytes);
+  std::error_code error;
+  for (fs::directory_iterator it(config.adapter_root, error), end; !error && it != end;
+       it.increment(error)) {
+    const absl::StatusOr<AdapterConfig> read = ReadAdapterConfig(it->path());
+    // One that is not whole yet may be when it is loaded.
+    if (read.ok() && read->head_dim == model.head_dim) {
+      bytes = std::max(bytes, SummaryLayoutOf(*read, dtype).bytes);
+    }
+  }
+  if (!error) return bytes;
+  return absl::InvalidArgumentError(
+      absl::StrCat("adapter root ", config.adapter_root, ": ", error.message()));
+}
+
+RunOptions OptionsFor(const ModelHostConfig& config, int64_t context, int64_t summary_bytes) {
   return {.device = config.device,
           .num_threads = config.num_threads,
           .dtype = config.dtype,
           .cache_bytes = config.cache_bytes,
+          .summary_bytes = summary_bytes,
           // Every sample that runs may have a token in a step, whatever its budget.
           .max_step_tokens =
               std::max<int64_t>(config.max_step_tokens, config.limits.max_running_sequences),
@@ -119,8 +157,10 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
 
   host->startup_.tokenizer = timer.Next();
 
-  absl::StatusOr<std::unique_ptr<Transformer>> transformer =
-      OpenTransformer(model, host->checkpoint_->weights(), OptionsFor(config, *context));
+  const absl::StatusOr<int64_t> summary_bytes = SummaryBytes(config, model);
+  if (!summary_bytes.ok()) return summary_bytes.status();
+  absl::StatusOr<std::unique_ptr<Transformer>> transformer = OpenTransformer(
+      model, host->checkpoint_->weights(), OptionsFor(config, *context, *summary_bytes));
   if (!transformer.ok()) return transformer.status();
   host->transformer_ = *std::move(transformer);
   spdlog::info("computing on {}, cache of {} pages in {}", host->memory().device,
@@ -134,7 +174,27 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Open(const ModelHostConfig
   host->engine_ = Engine::Create(EngineConfigFor(config, host->info_), host->transformer_.get(),
                                  host->tokenizer_.get(), observer);
   host->startup_.model = timer.Next();
+  if (absl::Status status = host->LoadAdapters(config); !status.ok()) return status;
   return host;
+}
+
+absl::Status ModelHost::LoadAdapters(const ModelHostConfig& config) {
+  const int64_t room = config.max_step_tokens - config.limits.max_running_sequences;
+  adapters_ = std::make_unique<AdapterRegistry>(
+      AdapterRegistryOptions{
+          .model = checkpoint_->config(),
+          .base_digest =
+              [this] { return BaseDigest(checkpoint_->config(), checkpoint_->weights()); },
+          .max_query_tile = std::max<int64_t>(1, room)},
+      engine_.get());
+  for (const AdapterFolder& folder : config.adapters) {
+    const absl::StatusOr<AdapterInfo> adapter = adapters_->Load(folder.name, folder.dir);
+    if (!adapter.ok()) return adapter.status();
+    spdlog::info("adapter {}: {} selector, {} parameters, loaded in {:.2f} s", adapter->name,
+                 NameOf(adapter->config.selector), adapter->parameters,
+                 absl::ToDoubleSeconds(adapter->load_time));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace sieve

@@ -26,11 +26,10 @@ struct ModelInfo {
   std::optional<int32_t> bos;
   std::vector<int32_t> eos;
   std::string chat_format;  // empty: chat is refused
-  std::string adapter;      // empty: dense attention
   Limits limits;
 };
 
-// Everything but the chat format, the adapter and the limits.
+// Everything but the chat format and the limits.
 ModelInfo DescribeModel(const ModelConfig& config, const LlamaWeights& weights,
                         const CacheGeometry& cache, const Tokenizer& tokenizer);
 

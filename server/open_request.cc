@@ -29,6 +29,11 @@ SequenceGroup OpenRequest::BeginWaiting(const Tokenizer* tokenizer) {
   group.priority = request.priority;
   group.tenant = request.tenant;
   group.weight = request.tenant_weight;
+  if (request.adapter != nullptr) {
+    group.adapter = request.adapter->slot;
+    group.query_tile = request.adapter->query_tile;
+    group.cache_root = request.adapter->cache_root;
+  }
   group.arrival = request.arrival;
   group.deadline = request.deadline;
   return group;

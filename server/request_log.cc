@@ -59,6 +59,7 @@ void RequestLog::OnEnd(const RequestRecord& record) {
   LogFields fields(format_, "request");
   fields.Add("request_id", request.id);
   fields.Add("tenant", request.tenant);
+  if (request.adapter != nullptr) fields.Add("adapter", request.adapter->name);
   AddCode(record.status, &fields);
   fields.Add("phase", NameOf(record.phase));
   fields.Add("prompt_tokens", int64_t{record.prompt_tokens});

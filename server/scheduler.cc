@@ -33,12 +33,21 @@ struct Scheduler::Group {
   int32_t num_samples = 1;
   int32_t priority = 0;
   Tenant* tenant = nullptr;
+  int32_t adapter = -1;
+  int64_t query_tile = 1;
+  PrefixHash cache_root;
+  int64_t prompt_tokens = 0;
   absl::Time arrival;
   absl::Time rank;  // arrival, moved by the priority
   absl::Time deadline;
   bool started = false;
   bool paused = false;
   std::vector<std::unique_ptr<Sequence>> samples;  // null when finished; only the first before Fork
+
+  // How many of the first tokens others may share.
+  int64_t shareable(int64_t tokens) const {
+    return query_tile == 1 ? tokens : std::min(tokens, prompt_tokens);
+  }
 };
 
 // Not when all that is known of it is computed or on the way: it waits for its last token.
@@ -105,6 +114,10 @@ int64_t Scheduler::Add(SequenceGroup request) {
   group->num_samples = request.num_samples;
   group->priority = request.priority;
   group->tenant = shares_.Join(request.tenant, request.weight);
+  group->adapter = request.adapter;
+  group->query_tile = request.query_tile;
+  group->cache_root = request.cache_root;
+  group->prompt_tokens = static_cast<int64_t>(request.prompt.size());
   group->arrival = request.arrival;
   group->rank = request.arrival - request.priority * kPriorityStep;
   group->deadline = request.deadline;
@@ -279,7 +292,10 @@ bool Scheduler::TryAdmit(Sequence* sequence, Lack* lack) {
   const absl::Span<const int32_t> tokens = sequence->tokens;
   std::vector<int32_t> pages;
   // The last token is computed in any case: its logits are wanted.
-  if (config_.prefix_reuse) pages = pool_.TakePrefix(tokens.first(tokens.size() - 1));
+  if (config_.prefix_reuse) {
+    const Group& group = *sequence->group;
+    pages = pool_.TakePrefix(tokens.first(group.shareable(tokens.size() - 1)), group.cache_root);
+  }
   const int64_t found = pages.size();
   // A page for the next tokens of every sample that runs, so that admitting does not preempt at
   // once.
@@ -353,10 +369,19 @@ void Scheduler::AddChunks(StepPlan* plan) {
   int64_t budget = std::max<int64_t>(config_.max_step_tokens - decodes, 1);
   for (Sequence* sequence : prefilling) {
     if (budget == 0) break;
-    const int64_t count = std::min(sequence->remaining(), budget);
+    const int64_t count = WholeTiles(*sequence, std::min(sequence->remaining(), budget));
+    if (count == 0) continue;
     AddChunk(sequence, count, plan);
     budget -= count;
   }
+}
+
+// As many of the next `count` tokens as do not cut a tile that the prompt fills.
+int64_t Scheduler::WholeTiles(const Sequence& sequence, int64_t count) {
+  const int64_t tile = sequence.group->query_tile;
+  const int64_t end = sequence.computed + count;
+  const int64_t tiles_end = sequence.group->prompt_tokens / tile * tile;
+  return end < tiles_end ? end / tile * tile - sequence.computed : count;
 }
 
 void Scheduler::AddChunk(Sequence* sequence, int64_t count, StepPlan* plan) {
@@ -376,7 +401,7 @@ void Scheduler::Begin(const Chunk& chunk) {
 void Scheduler::Commit(const Chunk& chunk) {
   if (!config_.prefix_reuse) return;
   Sequence& sequence = Get(chunk.sequence);
-  const int64_t end = (chunk.start + chunk.count) / kPageTokens;
+  const int64_t end = sequence.group->shareable(chunk.start + chunk.count) / kPageTokens;
   for (int64_t i = chunk.start / kPageTokens; i < end; ++i) Publish(&sequence, i);
 }
 
@@ -385,7 +410,8 @@ void Scheduler::Publish(Sequence* sequence, int64_t i) {
   const int32_t page = sequence->pages[i];
   const int32_t parent = i == 0 ? PagePool::kNoPage : sequence->pages[i - 1];
   const int32_t kept = pool_.Publish(
-      page, parent, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens));
+      page, parent, absl::MakeSpan(sequence->tokens).subspan(i * kPageTokens, kPageTokens),
+      sequence->group->cache_root);
   sequence->pages[i] = kept;
   if (kept == page) return;
   for (const auto& sample : sequence->group->samples) {
@@ -522,6 +548,10 @@ absl::Span<const int32_t> Scheduler::tokens(SequenceId id) const { return Get(id
 absl::Span<const int32_t> Scheduler::pages(SequenceId id) const { return Get(id).pages; }
 
 int32_t Scheduler::preemptions(SequenceId id) const { return Get(id).preemptions; }
+
+int32_t Scheduler::adapter(SequenceId id) const { return Get(id).group->adapter; }
+
+int64_t Scheduler::prompt_tokens(SequenceId id) const { return Get(id).group->prompt_tokens; }
 
 std::vector<int32_t>* Scheduler::mutable_pages_for_test(SequenceId id) { return &Get(id).pages; }
 

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "model/cache/page_pool.h"
+#include "model/cache/prefix_hash.h"
 #include "model/language_model.h"
 #include "server/fair_shares.h"
 
@@ -34,6 +35,9 @@ struct SequenceGroup {
   int32_t priority = 0;    // a step ranks as kPriorityStep of waiting, within the tenant
   std::string tenant;      // who shares by weight
   double weight = 1;       // > 0, finite
+  int32_t adapter = -1;    // slot of the model's, -1: none
+  int64_t query_tile = 1;  // of the adapter: 1, or tokens that a step computes together
+  PrefixHash cache_root;   // what keys and values depend on besides tokens
   absl::Time arrival;
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -92,6 +96,11 @@ struct StepPlan {
 // arrivals of its running groups; its highest in rank has the earliest. So priority decides who of
 // a tenant runs, but takes no page from other tenants, and the highest in rank of the tenant with
 // the earliest arrival always gets on.
+//
+// Tiles. The tokens of a prompt that share a choice of blocks are computed in one step, so steps
+// end between tiles; and what was chosen within a page depends on the prompt having all of the
+// page's tokens, so only whole pages of prompts are shared (docs/adapters.md). REQUIRES for a tile
+// above 1: max_step_tokens - max_running_sequences holds a tile.
 //
 // A step costs O(running) and O(log) of what waits for each sequence that is added, admitted or
 // ends; only where pages run out are the running ones sorted.
@@ -156,6 +165,8 @@ class Scheduler {
   // Pages in order of position, enough for the planned chunk.
   absl::Span<const int32_t> pages(SequenceId sequence) const;
   int32_t preemptions(SequenceId sequence) const;
+  int32_t adapter(SequenceId sequence) const;
+  int64_t prompt_tokens(SequenceId sequence) const;
 
   // Every sequence that holds pages, in a fixed order.
   void ForEachRunning(
@@ -202,6 +213,7 @@ class Scheduler {
   void Preempt(Sequence* sequence, StepPlan* plan);
   void AddChunks(StepPlan* plan);
   void AddChunk(Sequence* sequence, int64_t count, StepPlan* plan);
+  static int64_t WholeTiles(const Sequence& sequence, int64_t count);
   void Publish(Sequence* sequence, int64_t page);
   void EnterWaiting(Sequence* sequence);
   void LeaveWaiting(Sequence* sequence);

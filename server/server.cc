@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "model/language_model.h"
 #include "server/api_keys.h"
 #include "server/credentials.h"
 #include "server/log/logging.h"
@@ -76,6 +77,7 @@ absl::Status Server::StartGrpcServer() {
     if (request_log_) request_log_->OnRefused(request);
   };
   service.content_log = content_log_.get();
+  service.adapter_root = config_.model.adapter_root;
   service_ = std::make_unique<GenerationService>(std::move(service));
 
   GrpcServerOptions grpc;
@@ -127,7 +129,8 @@ absl::Status Server::Load() {
   service_->Serve(ServiceParts{.engine = &model.engine(),
                                .tokenizer = &model.tokenizer(),
                                .chat_format = model.chat_format(),
-                               .model = &model.info()});
+                               .model = &model.info(),
+                               .adapters = &model.adapters()});
   grpc_->SetServing(true);
   return absl::OkStatus();
 }
@@ -142,6 +145,8 @@ MetricsSnapshot Server::Snapshot() const {
   now.workspace_bytes = memory.workspace;
   now.log_lines_dropped = LogLinesDropped();
   now.draining = draining_;
+  now.adapters = host_->adapters().List();
+  now.max_adapters = kAdapterSlots;
   now.startup = host_->startup();
   now.startup.listen = absl::Nanoseconds(listen_nanoseconds_.load());
   return now;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -18,6 +19,12 @@
 
 namespace sieve {
 
+// An adapter's folder, and the name that requests know it by.
+struct AdapterFolder {
+  std::string name;
+  std::string dir;
+};
+
 // How the model is held and run.
 struct ModelHostConfig {
   std::string path;             // of the checkpoint: a .gguf file or a folder
@@ -28,9 +35,12 @@ struct ModelHostConfig {
   int64_t cache_bytes = 0;     // for the pages of the key/value cache; 0: see RunOptions
   std::optional<DType> dtype;  // see RunOptions
   int64_t max_step_tokens = 512;
-  int64_t context_length = 0;  // tokens, at most the model's; 0: the model's
-  Limits limits;               // max_context_tokens is set from the context length
-  bool refuse_late = false;    // see EngineConfig
+  int64_t context_length = 0;           // tokens, at most the model's; 0: the model's
+  Limits limits;                        // max_context_tokens is set from the context length
+  bool refuse_late = false;             // see EngineConfig
+  std::vector<AdapterFolder> adapters;  // loaded at the start
+  // Folder of adapters that may be loaded later; empty: none may.
+  std::string adapter_root;
   // See EngineConfig; set by the server.
   std::function<void(const absl::Status&)> on_broken;
   // Called when loading begins, and may take its time or fail; set by tests only.

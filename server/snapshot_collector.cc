@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "kernels/dtype.h"
@@ -156,11 +157,32 @@ void AddModel(const ModelInfo& model, const EngineStats& engine, Families* out) 
               {"num_gpu_blocks", absl::StrCat(engine.total_pages)}},
              1}},
            out);
-  // Where there are adapters, each set of them is a series of its own and the latest one counts.
+}
+
+void AddAdapters(const MetricsSnapshot& now, Families* out) {
+  std::vector<MetricSample> requests, load_times;
+  std::vector<std::string> in_use;
+  for (const AdapterInfo& adapter : now.adapters) {
+    requests.push_back(Labelled("adapter", adapter.name, adapter.requests));
+    load_times.push_back(
+        Labelled("adapter", adapter.name, absl::ToDoubleSeconds(adapter.load_time)));
+    if (adapter.open_requests > 0) in_use.push_back(adapter.name);
+  }
+  AddGauge("sieve_adapters_loaded", "Adapters that requests can name.",
+           {Unlabelled(now.adapters.size())}, out);
+  AddCounter("sieve_adapter_requests_total",
+             "Requests that named an adapter, while it was loaded, by its name.",
+             std::move(requests), out);
+  AddGauge("sieve_adapter_load_seconds",
+           "Time from the call that loaded an adapter until requests could name it.",
+           std::move(load_times), out);
+  // Each set of adapters is a series of its own, and the latest one counts.
   AddGauge("sieve_adapter_requests_info",
-           "Adapters of running and waiting requests (comma-separated) and how many there may be; "
+           "Adapters of requests that run or wait (comma-separated) and how many there may be; "
            "the value is the time of the scrape, as a Unix time in seconds.",
-           {{{{"running_lora_adapters", ""}, {"waiting_lora_adapters", ""}, {"max_lora", "0"}},
+           {{{{"running_lora_adapters", absl::StrJoin(in_use, ",")},
+              {"waiting_lora_adapters", ""},
+              {"max_lora", absl::StrCat(now.max_adapters)}},
              absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch())}},
            out);
 }
@@ -179,6 +201,7 @@ class SnapshotCollector : public prometheus::Collectable {
     AddMemory(now, &families);
     AddStartup(now.startup, &families);
     AddModel(model_, now.engine, &families);
+    AddAdapters(now, &families);
     return families;
   }
 

@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "prometheus/collectable.h"
+#include "server/adapter_registry.h"
 #include "server/engine.h"
 #include "server/model_info.h"
 #include "server/startup_times.h"
@@ -22,6 +25,8 @@ struct MetricsSnapshot {
   int64_t log_lines_dropped = 0;
   bool draining = false;
   StartupTimes startup;
+  std::vector<AdapterInfo> adapters;  // that are loaded
+  int64_t max_adapters = 0;
 };
 
 // Gauges and totals of the engine, the cache and the memory. `source` is called on scraping

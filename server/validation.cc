@@ -53,11 +53,12 @@ absl::Duration ReadTimeout(const v1::GenerateRequest& request, FieldChecks* chec
 
 RequestValidator::RequestValidator(const Limits& limits, std::string model_name,
                                    int64_t vocabulary_size, const Tokenizer* tokenizer,
-                                   const ChatFormat* chat_format)
+                                   const ChatFormat* chat_format, FindAdapter find_adapter)
     : limits_(limits),
       model_name_(model_name),
       tokenizer_(*tokenizer),
-      prompts_(limits, std::move(model_name), vocabulary_size, tokenizer, chat_format) {}
+      prompts_(limits, std::move(model_name), vocabulary_size, tokenizer, chat_format),
+      find_adapter_(std::move(find_adapter)) {}
 
 absl::StatusOr<GenerationRequest> RequestValidator::Generate(const v1::GenerateRequest& request,
                                                              absl::Time arrival,
@@ -82,12 +83,25 @@ absl::StatusOr<GenerationRequest> RequestValidator::Generate(const v1::GenerateR
   CheckTokenCounts(request.stop(), &checks);
   prompts_.CheckPrompt(request, &checks);
   if (!checks.ok()) return checks.status();
+  if (absl::Status status = ReadAdapter(request, &out); !status.ok()) return status;
 
   absl::StatusOr<std::vector<int32_t>> prompt = prompts_.ReadPrompt(request);
   if (!prompt.ok()) return prompt.status();
   out.prompt = *std::move(prompt);
   FitTokenCounts(request.stop(), &out);
   return out;
+}
+
+absl::Status RequestValidator::ReadAdapter(const v1::GenerateRequest& request,
+                                           GenerationRequest* out) const {
+  if (request.adapter().empty()) return absl::OkStatus();
+  if (!find_adapter_) {
+    return absl::NotFoundError(
+        absl::StrCat("adapter is ", Quoted(request.adapter()), "; this server serves none"));
+  }
+  absl::StatusOr<std::shared_ptr<const ServedAdapter>> found = find_adapter_(request.adapter());
+  if (found.ok()) out->adapter = *std::move(found);
+  return found.status();
 }
 
 absl::StatusOr<std::vector<int32_t>> RequestValidator::Tokenize(

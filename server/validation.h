@@ -2,6 +2,8 @@
 #define SIEVE_SERVER_VALIDATION_H_
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include "server/generation.h"
 #include "server/limits.h"
 #include "server/prompt_reader.h"
+#include "server/served_adapter.h"
 #include "sieve/v1/generation.pb.h"
 
 namespace sieve {
@@ -23,13 +26,18 @@ namespace sieve {
 // Cheap checks come first, the tokenizer last. Immutable and thread-safe.
 class RequestValidator {
  public:
-  // As of PromptReader.
-  RequestValidator(const Limits& limits, std::string model_name, int64_t vocabulary_size,
-                   const Tokenizer* tokenizer, const ChatFormat* chat_format);
+  // The adapter that a request names, for it to hold.
+  using FindAdapter =
+      std::function<absl::StatusOr<std::shared_ptr<const ServedAdapter>>(absl::string_view name)>;
 
-  // INVALID_ARGUMENT; NOT_FOUND for another model's name; FAILED_PRECONDITION for chat where it is
-  // refused. `call_deadline` is the transport's. What the request leaves open is filled in:
-  // defaults, a random seed and id; not who the caller is.
+  // As of PromptReader. Without `find_adapter` there are no adapters.
+  RequestValidator(const Limits& limits, std::string model_name, int64_t vocabulary_size,
+                   const Tokenizer* tokenizer, const ChatFormat* chat_format,
+                   FindAdapter find_adapter = nullptr);
+
+  // INVALID_ARGUMENT; NOT_FOUND for another model's name, or for an adapter that is not loaded;
+  // FAILED_PRECONDITION for chat where it is refused. `call_deadline` is the transport's. What the
+  // request leaves open is filled in: defaults, a random seed and id; not who the caller is.
   absl::StatusOr<GenerationRequest> Generate(const v1::GenerateRequest& request, absl::Time arrival,
                                              absl::Time call_deadline) const;
 
@@ -40,6 +48,7 @@ class RequestValidator {
   absl::StatusOr<std::string> Detokenize(const v1::DetokenizeRequest& request) const;
 
  private:
+  absl::Status ReadAdapter(const v1::GenerateRequest& request, GenerationRequest* out) const;
   void ReadSampling(const v1::SamplingParams& in, SamplingParams* out, FieldChecks* checks) const;
   void ReadLogitBias(const v1::SamplingParams& in, SamplingParams* out, FieldChecks* checks) const;
   void ReadStopConditions(const v1::StopParams& in, GenerationRequest* out,
@@ -51,6 +60,7 @@ class RequestValidator {
   const std::string model_name_;
   const Tokenizer& tokenizer_;
   const PromptReader prompts_;
+  const FindAdapter find_adapter_;
 };
 
 }  // namespace sieve

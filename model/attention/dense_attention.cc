@@ -16,16 +16,15 @@ constexpr int64_t kTileTokens = 16;
 DenseAttention::DenseAttention(int64_t num_heads, int64_t num_kv_heads, int64_t head_dim)
     : num_heads_(num_heads), group_(num_heads / num_kv_heads), head_dim_(head_dim) {}
 
-int64_t DenseAttention::ScratchFloats() const {
+int64_t DenseAttention::ScratchFloats(const Batch&) const {
   return PagedAttentionScratchFloats(kTileTokens, group_, head_dim_);
 }
 
 void DenseAttention::Forward(const AttentionArgs& args, WorkerScratch scratch,
                              ThreadPool* pool) const {
   const Batch& batch = *args.batch;
-  const int64_t sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
   int64_t tiles = 0;
-  for (int64_t s = 0; s < sequences; ++s) {
+  for (const int32_t s : args.sequences) {
     const int64_t tokens = batch.offsets[s + 1] - batch.offsets[s];
     tiles += (tokens + kTileTokens - 1) / kTileTokens;
   }
@@ -38,7 +37,8 @@ void DenseAttention::Forward(const AttentionArgs& args, WorkerScratch scratch,
     // Last tiles first: they have the longest contexts.
     int64_t tile = tiles - 1 - task / tasks_a_tile;
     int64_t s = 0;
-    for (;; ++s) {
+    for (const int32_t candidate : args.sequences) {
+      s = candidate;
       const int64_t tokens = batch.offsets[s + 1] - batch.offsets[s];
       const int64_t own = (tokens + kTileTokens - 1) / kTileTokens;
       if (tile < own) break;

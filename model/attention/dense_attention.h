@@ -12,7 +12,7 @@ class DenseAttention : public AttentionVariant {
  public:
   DenseAttention(int64_t num_heads, int64_t num_kv_heads, int64_t head_dim);
 
-  int64_t ScratchFloats() const override;
+  int64_t ScratchFloats(const Batch& batch) const override;
   void Forward(const AttentionArgs& args, WorkerScratch scratch, ThreadPool* pool) const override;
 
  private:

@@ -40,16 +40,19 @@ PagedKvView KvCache::Layer(int64_t layer) const {
           .head_dim = geometry_.head_dim};
 }
 
-char* KvCache::Summary(int64_t layer, int64_t page) const {
+SummaryView KvCache::Summaries(int64_t layer) const {
   char* summaries = memory_ + geometry_.num_layers * num_pages_ * PageStride();
-  return summaries + (layer * num_pages_ + page) * SummaryStride();
+  return {.base = summaries + layer * num_pages_ * SummaryStride(),
+          .page_stride = SummaryStride(),
+          .head_stride = geometry_.summary_bytes};
 }
 
 void KvCache::CopyPage(int64_t from, int64_t to) {
   for (int64_t layer = 0; layer < geometry_.num_layers; ++layer) {
     const PagedKvView view = Layer(layer);
     std::memcpy(view.keys(to, 0), view.keys(from, 0), PageStride());
-    std::memcpy(Summary(layer, to), Summary(layer, from), SummaryStride());
+    const SummaryView summaries = Summaries(layer);
+    std::memcpy(summaries.of(to, 0), summaries.of(from, 0), SummaryStride());
   }
 }
 

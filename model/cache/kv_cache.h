@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "kernels/block_summary.h"
 #include "kernels/paged_attention_params.h"
 #include "model/cache/geometry.h"
 
@@ -26,8 +27,7 @@ class KvCache {
   int64_t bytes() const { return num_pages_ * geometry_.BytesPerPage(); }
 
   PagedKvView Layer(int64_t layer) const;
-  // [num_kv_heads, summary_bytes] of a page.
-  char* Summary(int64_t layer, int64_t page) const;
+  SummaryView Summaries(int64_t layer) const;
   // All layers' keys, values and summaries.
   void CopyPage(int64_t from, int64_t to);
 

@@ -34,36 +34,39 @@ void PagePool::Release(absl::Span<const int32_t> pages) {
   for (auto page = pages.rbegin(); page != pages.rend(); ++page) Unreference(*page);
 }
 
-int32_t PagePool::Publish(int32_t page, int32_t parent, absl::Span<const int32_t> tokens) {
+int32_t PagePool::Publish(int32_t page, int32_t parent, absl::Span<const int32_t> tokens,
+                          const PrefixHash& root) {
   ABSL_RAW_CHECK(tokens.size() == kPageTokens, "only full pages are indexed");
   Page& entry = pages_[page];
   if (entry.indexed || (parent != kNoPage && !pages_[parent].indexed)) return page;
-  const PrefixHash hash = hasher_(parent == kNoPage ? PrefixHash() : pages_[parent].hash, tokens);
+  const PrefixHash hash = hasher_(parent == kNoPage ? root : pages_[parent].hash, tokens);
   std::unique_lock lock(index_mutex_);
   const auto [slot, is_new] = index_.try_emplace(hash, page);
   if (is_new) {
     entry.indexed = true;
     entry.parent = parent;
+    entry.root = root;
     entry.hash = hash;
     std::copy(tokens.begin(), tokens.end(), entry.tokens.begin());
     return page;
   }
   lock.unlock();
-  const int32_t twin = Find(hash, parent, tokens);
+  const int32_t twin = Find(hash, root, parent, tokens);
   if (twin == kNoPage) return page;  // another prefix with the same hash keeps its place
   Reference(twin);
   Unreference(page);
   return twin;
 }
 
-std::vector<int32_t> PagePool::TakePrefix(absl::Span<const int32_t> tokens) {
+std::vector<int32_t> PagePool::TakePrefix(absl::Span<const int32_t> tokens,
+                                          const PrefixHash& root) {
   std::vector<int32_t> found;
-  PrefixHash hash;
+  PrefixHash hash = root;
   int32_t parent = kNoPage;
   for (; tokens.size() >= kPageTokens; tokens.remove_prefix(kPageTokens)) {
     const absl::Span<const int32_t> page_tokens = tokens.first(kPageTokens);
     hash = hasher_(hash, page_tokens);
-    parent = Find(hash, parent, page_tokens);
+    parent = Find(hash, root, parent, page_tokens);
     if (parent == kNoPage) break;
     Reference(parent);
     found.push_back(parent);
@@ -71,15 +74,15 @@ std::vector<int32_t> PagePool::TakePrefix(absl::Span<const int32_t> tokens) {
   return found;
 }
 
-int64_t PagePool::CountPrefix(absl::Span<const int32_t> tokens) const {
+int64_t PagePool::CountPrefix(absl::Span<const int32_t> tokens, const PrefixHash& root) const {
   int64_t found = 0;
-  PrefixHash hash;
+  PrefixHash hash = root;
   int32_t parent = kNoPage;
   for (; tokens.size() >= kPageTokens; tokens.remove_prefix(kPageTokens)) {
     const absl::Span<const int32_t> page_tokens = tokens.first(kPageTokens);
     hash = hasher_(hash, page_tokens);
     std::lock_guard lock(index_mutex_);
-    parent = Find(hash, parent, page_tokens);
+    parent = Find(hash, root, parent, page_tokens);
     if (parent == kNoPage) break;
     ++found;
   }
@@ -105,15 +108,15 @@ void PagePool::Recount(absl::Span<const absl::Span<const int32_t>> tables) {
   }
 }
 
-// Compares the tokens and the parent too, so that equal hashes never hand out another prompt's
-// cache.
-int32_t PagePool::Find(const PrefixHash& hash, int32_t parent,
+// Compares the tokens, the parent and the root too, so that equal hashes never hand out another
+// prompt's or another adapter's cache.
+int32_t PagePool::Find(const PrefixHash& hash, const PrefixHash& root, int32_t parent,
                        absl::Span<const int32_t> tokens) const {
   const auto slot = index_.find(hash);
   if (slot == index_.end()) return kNoPage;
   const Page& entry = pages_[slot->second];
-  const bool same =
-      entry.parent == parent && std::equal(tokens.begin(), tokens.end(), entry.tokens.begin());
+  const bool same = entry.parent == parent && entry.root == root &&
+                    std::equal(tokens.begin(), tokens.end(), entry.tokens.begin());
   return same ? slot->second : kNoPage;
 }
 

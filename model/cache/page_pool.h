@@ -21,9 +21,10 @@ namespace sieve {
 //   cached  held by nobody, but indexed by the tokens that it and the pages before it hold, so that
 //           a later sequence with the same prefix takes it over; given up, least recently used
 //           first, when pages are wanted.
-// Indexed pages form chains from the first page of a prompt on. Who holds a page of a chain holds
-// the pages before it too, and releases them last (Release does), so that a chain loses its end
-// first. Not thread-safe but for CountPrefix.
+// Indexed pages form chains from the first page of a prompt on. Chains of different roots share
+// nothing: the same tokens under two adapters are different keys and values. Who holds a page of a
+// chain holds the pages before it too, and releases them last (Release does), so that a chain loses
+// its end first. Not thread-safe but for CountPrefix.
 class PagePool {
  public:
   using Hasher = PrefixHash (*)(const PrefixHash& parent, absl::Span<const int32_t> tokens);
@@ -43,18 +44,19 @@ class PagePool {
   void Release(absl::Span<const int32_t> pages);
 
   // Indexes an active page that is full: `tokens` [kPageTokens] follow the tokens of `parent`
-  // (kNoPage for the first page). Returns the page to use from now on: `page` itself, or one that
-  // holds the same prefix already, with the caller's reference moved to it. A page whose parent is
-  // not indexed stays out of the index.
-  int32_t Publish(int32_t page, int32_t parent, absl::Span<const int32_t> tokens);
+  // (kNoPage for the first page, which follows `root`). Returns the page to use from now on: `page`
+  // itself, or one that holds the same prefix already, with the caller's reference moved to it. A
+  // page whose parent is not indexed stays out of the index.
+  int32_t Publish(int32_t page, int32_t parent, absl::Span<const int32_t> tokens,
+                  const PrefixHash& root = {});
 
-  // The longest chain of indexed pages that `tokens` begin with, a reference on each for the
-  // caller.
-  std::vector<int32_t> TakePrefix(absl::Span<const int32_t> tokens);
+  // The longest chain of indexed pages of this root that `tokens` begin with, a reference on each
+  // for the caller.
+  std::vector<int32_t> TakePrefix(absl::Span<const int32_t> tokens, const PrefixHash& root = {});
 
   // How many pages TakePrefix would find now; takes none. Thread-safe, even while others change the
   // pool.
-  int64_t CountPrefix(absl::Span<const int32_t> tokens) const;
+  int64_t CountPrefix(absl::Span<const int32_t> tokens, const PrefixHash& root = {}) const;
 
   // Makes the books anew from the page tables of all holders, whatever they said: pages in no table
   // become free, and none stays indexed, for what a broken table touched is not to be trusted. Page
@@ -77,12 +79,13 @@ class PagePool {
   struct Page {
     bool indexed = false;
     int32_t parent = kNoPage;  // of an indexed page
-    PrefixHash hash;           // of an indexed page
+    PrefixHash root, hash;     // of an indexed page
     std::array<int32_t, kPageTokens> tokens;
     std::list<int32_t>::iterator place;  // in unused_, of a cached page
   };
 
-  int32_t Find(const PrefixHash& hash, int32_t parent, absl::Span<const int32_t> tokens) const;
+  int32_t Find(const PrefixHash& hash, const PrefixHash& root, int32_t parent,
+               absl::Span<const int32_t> tokens) const;
   void Reference(int32_t page);
   void Unreference(int32_t page);
   void EvictOne();

@@ -21,6 +21,7 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 // A tensor of the header: its shape, and its bytes [begin, end) of the data section.
 struct Entry {
   std::string name;
+  std::vector<int64_t> shape;
   TensorView view;  // without data
   uint64_t begin = 0;
   uint64_t end = 0;
@@ -33,8 +34,28 @@ std::optional<DType> DTypeNamed(const std::string& name) {
   return std::nullopt;
 }
 
-// Reasons alone; the caller adds file and tensor.
-absl::Status ReadShape(const json& header, TensorView& view) {
+// Reasons alone, here and below; the caller adds file and tensor.
+absl::Status ReadDims(const json& dims, Entry& entry) {
+  // Together too, all dimensions but the last are rows that can be counted.
+  uint64_t rows = 1;
+  for (const json& dim : dims) {
+    if (!dim.is_number_unsigned() || dim.get<uint64_t>() == 0 || dim.get<uint64_t>() > INT32_MAX) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a dimension of the shape is not an integer from 1 to ", INT32_MAX));
+    }
+    entry.shape.push_back(dim.get<int64_t>());
+    if (entry.shape.size() < dims.size()) rows *= dim.get<uint64_t>();
+  }
+  if (rows > INT32_MAX) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the shape has ", rows, " rows; at most ", INT32_MAX, " are supported"));
+  }
+  entry.view.rows = static_cast<int64_t>(rows);
+  entry.view.cols = entry.shape.back();
+  return absl::OkStatus();
+}
+
+absl::Status ReadShape(const json& header, int max_dimensions, Entry& entry) {
   std::string dtype_name;
   if (absl::Status status = GetField(header, "dtype", dtype_name); !status.ok()) return status;
   if (dtype_name.empty()) return absl::InvalidArgumentError("no dtype");
@@ -43,22 +64,15 @@ absl::Status ReadShape(const json& header, TensorView& view) {
     return absl::InvalidArgumentError(
         absl::StrCat("dtype ", Quoted(dtype_name), " is not supported (F32, F16 and BF16 are)"));
   }
+  entry.view.dtype = *dtype;
   const auto shape = header.find("shape");
   if (shape == header.end() || !shape->is_array()) return absl::InvalidArgumentError("no shape");
-  if (shape->size() != 1 && shape->size() != 2) {
+  if (shape->empty() || shape->size() > static_cast<size_t>(max_dimensions)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("tensors of ", shape->size(), " dimensions are not supported (1 and 2 are)"));
+        absl::StrCat("tensors of ", shape->size(), " dimensions are not supported (1 ",
+                     max_dimensions == 2 ? "and 2" : "to 3", " are)"));
   }
-  for (const json& dim : *shape) {
-    if (!dim.is_number_unsigned() || dim.get<uint64_t>() == 0 || dim.get<uint64_t>() > INT32_MAX) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a dimension of the shape is not an integer from 1 to ", INT32_MAX));
-    }
-  }
-  view.dtype = *dtype;
-  view.rows = shape->size() == 2 ? shape->front().get<int64_t>() : 1;
-  view.cols = shape->back().get<int64_t>();
-  return absl::OkStatus();
+  return ReadDims(*shape, entry);
 }
 
 absl::Status ReadOffsets(const json& header, uint64_t data_bytes, Entry& entry) {
@@ -75,7 +89,7 @@ absl::Status ReadOffsets(const json& header, uint64_t data_bytes, Entry& entry) 
         absl::StrCat("data_offsets end at byte ", entry.end, " of ", data_bytes,
                      " in the file's data section; the file may be truncated"));
   }
-  // Both dimensions are below 2^31, the elements of 4 bytes at most: below 2^64.
+  // Rows and columns are below 2^31, the elements of 4 bytes at most: below 2^64.
   const uint64_t wanted = static_cast<uint64_t>(entry.view.rows) *
                           static_cast<uint64_t>(RowBytes(entry.view.dtype, entry.view.cols));
   if (entry.end - entry.begin != wanted) {
@@ -85,13 +99,14 @@ absl::Status ReadOffsets(const json& header, uint64_t data_bytes, Entry& entry) 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<Entry>> ReadEntries(const json& header, uint64_t data_bytes) {
+absl::StatusOr<std::vector<Entry>> ReadEntries(const json& header, uint64_t data_bytes,
+                                               int max_dimensions) {
   std::vector<Entry> entries;
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") continue;
     Entry entry;
     entry.name = name;
-    absl::Status status = value.is_object() ? ReadShape(value, entry.view)
+    absl::Status status = value.is_object() ? ReadShape(value, max_dimensions, entry)
                                             : absl::InvalidArgumentError("not a JSON object");
     if (status.ok()) status = ReadOffsets(value, data_bytes, entry);
     if (!status.ok()) {
@@ -114,7 +129,7 @@ const char* SafetensorsFile::Aligned(const char* data, const TensorView& shape) 
   return copies_.back().get();
 }
 
-absl::Status SafetensorsFile::Parse() {
+absl::Status SafetensorsFile::Parse(int max_dimensions) {
   const auto error = [this](const auto&... parts) {
     return absl::InvalidArgumentError(absl::StrCat(path(), ": ", parts...));
   };
@@ -127,7 +142,8 @@ absl::Status SafetensorsFile::Parse() {
   }
   absl::StatusOr<json> header = ParseJsonObject(header_text);
   if (!header.ok()) return error("header: ", header.status().message());
-  absl::StatusOr<std::vector<Entry>> entries = ReadEntries(*header, reader.remaining());
+  absl::StatusOr<std::vector<Entry>> entries =
+      ReadEntries(*header, reader.remaining(), max_dimensions);
   if (!entries.ok()) return error(entries.status().message());
 
   std::sort(entries->begin(), entries->end(),
@@ -140,6 +156,7 @@ absl::Status SafetensorsFile::Parse() {
     }
     end = entry.end;
     entry.view.data = Aligned(file_.bytes().data() + reader.position() + entry.begin, entry.view);
+    shapes_.emplace(entry.name, std::move(entry.shape));
     tensors_.emplace(std::move(entry.name), entry.view);
   }
   if (end != reader.remaining())
@@ -147,11 +164,12 @@ absl::Status SafetensorsFile::Parse() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path,
+                                                                       int max_dimensions) {
   absl::StatusOr<MappedFile> file = MappedFile::Open(path);
   if (!file.ok()) return file.status();
   std::unique_ptr<SafetensorsFile> tensors(new SafetensorsFile(*std::move(file)));
-  if (absl::Status status = tensors->Parse(); !status.ok()) return status;
+  if (absl::Status status = tensors->Parse(max_dimensions); !status.ok()) return status;
   return tensors;
 }
 

@@ -17,21 +17,26 @@ namespace sieve {
 class SafetensorsFile {
  public:
   // INVALID_ARGUMENT with file, tensor and reason for anything malformed; the tensors must fill the
-  // data section without overlap or gap, as the format says.
-  static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);
+  // data section without overlap or gap, as the format says. Tensors have 1 to `max_dimensions` (2
+  // or 3) dimensions.
+  static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path,
+                                                               int max_dimensions = 2);
 
   const std::string& path() const { return file_.path(); }
   int64_t file_bytes() const { return static_cast<int64_t>(file_.bytes().size()); }
-  // F32, F16 and BF16 tensors of one or two dimensions.
+  // F32, F16 and BF16 tensors; rows are all dimensions but the last.
   const std::map<std::string, TensorView, std::less<>>& tensors() const { return tensors_; }
+  // As the file gives them, for the same names.
+  const std::map<std::string, std::vector<int64_t>, std::less<>>& shapes() const { return shapes_; }
 
  private:
   explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {}
-  absl::Status Parse();
+  absl::Status Parse(int max_dimensions);
   const char* Aligned(const char* data, const TensorView& shape);
 
   const MappedFile file_;
   std::map<std::string, TensorView, std::less<>> tensors_;
+  std::map<std::string, std::vector<int64_t>, std::less<>> shapes_;
   // Copies of tensors that the file does not align to their elements (writers usually do).
   std::vector<std::unique_ptr<char[]>> copies_;
 };

@@ -23,7 +23,7 @@ ONLY_IN = {
     "torch": {"trainer"},
     "grpc": {"server", "client"},
     "protobuf": {"model", "server", "trainer", "client"},
-    "openssl": {"server", "client"},
+    "openssl": {"model", "server", "client"},
 }
 _LIBRARY_OF_HEADER = (
     (re.compile(r"(torch|ATen|c10)/"), "torch"),

@@ -70,6 +70,14 @@ TEST(CallerTest, TheKeysOwnerIsTheTenant) {
   }
 }
 
+TEST(CallerTest, WithKeysAdminsAreThoseWhoseKeySaysSo) {
+  EXPECT_TRUE(Read({}, {})->admin);
+  CallerRules rules = WithKeys();
+  EXPECT_FALSE(Read(rules, {{"x-api-key", "secret"}})->admin);
+  rules.find_key = [](absl::string_view) { return KeyOwner{.tenant = "ada", .admin = true}; };
+  EXPECT_TRUE(Read(rules, {{"x-api-key", "secret"}})->admin);
+}
+
 TEST(CallerTest, KeysThatAreMissingOrNotKnown) {
   for (const Entries& entries :
        std::vector<Entries>{{},

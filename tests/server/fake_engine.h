@@ -2,6 +2,7 @@
 #define SIEVE_TESTS_SERVER_FAKE_ENGINE_H_
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -37,6 +38,10 @@ class FakeEngine : public Engine {
   absl::StatusOr<CostEstimate> EstimateCost(const GenerationRequest& request) override {
     std::lock_guard lock(mutex_);
     return estimate_;
+  }
+  void SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter,
+                  std::function<void(const absl::Status&)> done) override {
+    done(absl::OkStatus());
   }
   void Notify() override {
     std::lock_guard lock(mutex_);

@@ -1,6 +1,7 @@
 #ifndef SIEVE_TESTS_SERVER_FAKE_LANGUAGE_MODEL_H_
 #define SIEVE_TESTS_SERVER_FAKE_LANGUAGE_MODEL_H_
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "model/adapter/adapter.h"
 #include "model/cache/geometry.h"
 #include "model/language_model.h"
 #include "tests/server/ahead_step_runner.h"
@@ -22,7 +24,8 @@ namespace sieve {
 
 // A model whose logits are a hash of the tokens that it finds in its own paged memory through the
 // block tables. A wrong block table, a missing copy-on-write, a page handed out twice or a wrong
-// prefix hit gives other tokens than the sequence run alone, or an error() at once. Where
+// prefix hit gives other tokens than the sequence run alone, or an error() at once; so does a page
+// that was written with another adapter, whose digest is part of the hash. Where
 // SIEVE_STEPS_AHEAD is defined it runs its steps like a device, one ahead of the engine.
 class FakeLanguageModel : public LanguageModel {
  public:
@@ -30,7 +33,7 @@ class FakeLanguageModel : public LanguageModel {
   using Hook = std::function<absl::Status(const Batch& batch, absl::Span<float> logits)>;
 
   FakeLanguageModel(int64_t vocabulary_size, int64_t num_pages)
-      : vocabulary_size_(vocabulary_size), pages_(num_pages) {
+      : vocabulary_size_(vocabulary_size), pages_(num_pages), writers_(num_pages) {
     for (Page& page : pages_) page.fill(kUnwritten);
 #ifdef SIEVE_STEPS_AHEAD
     RunAhead();
@@ -45,7 +48,27 @@ class FakeLanguageModel : public LanguageModel {
   int64_t num_pages() const override { return pages_.size(); }
 
   void CopyPages(absl::Span<const PageCopy> copies) override {
-    for (const PageCopy& copy : copies) pages_.at(copy.to) = pages_.at(copy.from);
+    for (const PageCopy& copy : copies) {
+      pages_.at(copy.to) = pages_.at(copy.from);
+      writers_.at(copy.to) = writers_.at(copy.from);
+    }
+  }
+
+  absl::Status SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) override {
+    if (runner_ != nullptr && runner_->in_flight() > 0) Complain("an adapter came within a step");
+    if (adapter != nullptr && adapter->config.query_tile == refused_tile_) {
+      return absl::InvalidArgumentError("the fake does not compute such tiles");
+    }
+    std::lock_guard lock(mutex_);
+    adapters_.resize(kAdapterSlots);
+    adapters_.at(slot) = std::move(adapter);
+    return absl::OkStatus();
+  }
+  // SetAdapter fails for it.
+  void set_refused_tile(int64_t tile) { refused_tile_ = tile; }
+  int64_t num_adapters() const {
+    std::lock_guard lock(mutex_);
+    return adapters_.size() - std::count(adapters_.begin(), adapters_.end(), nullptr);
   }
 
   absl::Status Forward(const Batch& batch, absl::Span<float> logits) override {
@@ -107,19 +130,36 @@ class FakeLanguageModel : public LanguageModel {
         Complain(absl::StrCat("page ", page, " is written twice in one step"));
       }
       pages_.at(page)[place] = batch.tokens[t];
+      writers_.at(page) = DigestOf(batch, s);
     }
   }
 
   uint64_t HashHistory(const Batch& batch, int32_t row) {
     int64_t s = 0;
     while (batch.offsets[s + 1] <= row) ++s;
-    uint64_t hash = 0;
+    const std::string digest = DigestOf(batch, s);
+    uint64_t hash = digest.empty() ? 0 : std::hash<std::string>()(digest);
     for (int64_t position = 0; position <= batch.positions[row]; ++position) {
       const int32_t token = pages_.at(PageOf(batch, s, position))[position % kPageTokens];
       if (token == kUnwritten) Complain(absl::StrCat("position ", position, " was never written"));
+      if (writers_.at(PageOf(batch, s, position)) != digest) {
+        Complain(absl::StrCat("position ", position, " was written with another adapter"));
+      }
       hash = Mix(hash ^ static_cast<uint32_t>(token));
     }
     return hash;
+  }
+
+  // Of the sequence's adapter; empty for the base model.
+  std::string DigestOf(const Batch& batch, int64_t s) {
+    if (batch.adapter(s) < 0) return "";
+    std::lock_guard lock(mutex_);
+    const std::shared_ptr<const Adapter> adapter =
+        batch.adapter(s) < static_cast<int64_t>(adapters_.size()) ? adapters_[batch.adapter(s)]
+                                                                  : nullptr;
+    if (adapter != nullptr) return adapter->digest;
+    if (error_.empty()) error_ = absl::StrCat("no adapter is in slot ", batch.adapter(s));
+    return "?";
   }
 
   void Complain(std::string error) {
@@ -129,8 +169,11 @@ class FakeLanguageModel : public LanguageModel {
 
   const int64_t vocabulary_size_;
   std::vector<Page> pages_;
-  std::unique_ptr<AheadStepRunner> runner_;  // null: the engine's own
-  mutable std::mutex mutex_;                 // guards all below
+  std::vector<std::string> writers_;  // of each page: its adapter's digest
+  int64_t refused_tile_ = 0;
+  std::unique_ptr<AheadStepRunner> runner_;               // null: the engine's own
+  mutable std::mutex mutex_;                              // guards all below
+  std::vector<std::shared_ptr<const Adapter>> adapters_;  // by slot
   Hook hook_;
   int64_t steps_ = 0;
   std::string error_;

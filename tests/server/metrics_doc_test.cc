@@ -90,6 +90,7 @@ std::string UnitOf(absl::string_view name) {
       {"_threads", "threads"},
       {"_scrapes", "scrapes"},
       {"_adapter_requests_info", "Unix time"},
+      {"_adapters_loaded", "adapters"},
       {"_info", "always 1"},
       {"_draining", "0 or 1"},
   };
@@ -132,12 +133,17 @@ std::string BucketTable(const std::map<std::string, Family>& families) {
 class MetricsDocTest : public testing::Test {
  protected:
   MetricsDocTest() {
-    const auto server =
-        MetricsServer::Start(
-            {.host = "127.0.0.1"},
-            {metrics_.registry(), MakeSnapshotCollector(&model_, [] { return MetricsSnapshot(); }),
-             MakeProcessCollector()})
-            .value();
+    const auto server = MetricsServer::Start({.host = "127.0.0.1"},
+                                             {metrics_.registry(),
+                                              MakeSnapshotCollector(&model_,
+                                                                    [] {
+                                                                      MetricsSnapshot now;
+                                                                      now.adapters.resize(1);
+                                                                      now.adapters[0].name = "NAME";
+                                                                      return now;
+                                                                    }),
+                                              MakeProcessCollector()})
+                            .value();
     // The library's own figures are there from the second scrape on.
     Scrape(server->port());
     families_ = Parse(Scrape(server->port()));

@@ -72,6 +72,13 @@ class RequestLogTest : public testing::Test {
   GenerationRequest request_;
 };
 
+TEST_F(RequestLogTest, NamesTheAdapterWhereThereIsOne) {
+  const absl::Status ok;
+  EXPECT_FALSE(json::parse(LoggedEnd(LogFormat::kJson, Record(ok))).contains("adapter"));
+  request_.adapter = std::make_shared<const ServedAdapter>(ServedAdapter{.name = "sparse"});
+  EXPECT_EQ(json::parse(LoggedEnd(LogFormat::kJson, Record(ok)))["adapter"], "sparse");
+}
+
 TEST_F(RequestLogTest, AJsonLineHasEveryField) {
   const absl::Status ok;
   json line = json::parse(LoggedEnd(LogFormat::kJson, Record(ok)));

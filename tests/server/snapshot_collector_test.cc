@@ -99,6 +99,24 @@ TEST_F(SnapshotCollectorTest, EveryFigureStandsUnderItsName) {
   }
 }
 
+TEST_F(SnapshotCollectorTest, CountsAdaptersByName) {
+  EXPECT_THAT(Text(), HasSubstr("sieve_adapters_loaded 0\n"));
+  snapshot_.max_adapters = 5;
+  snapshot_.adapters.resize(3);
+  for (int i = 0; i < 3; ++i) {
+    snapshot_.adapters[i].name = std::string(1, 'a' + i);
+    snapshot_.adapters[i].requests = 10 + i;
+    snapshot_.adapters[i].open_requests = i;
+    snapshot_.adapters[i].load_time = absl::Milliseconds(500);
+  }
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("sieve_adapters_loaded 3\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_adapter_requests_total{adapter=\"b\"} 11\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_adapter_load_seconds{adapter=\"c\"} 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("{running_lora_adapters=\"b,c\",waiting_lora_adapters=\"\","
+                              "max_lora=\"5\"}"));
+}
+
 TEST_F(SnapshotCollectorTest, IsReadAtEveryScrape) {
   EXPECT_THAT(Text(), HasSubstr("sieve_draining 0\n"));
   snapshot_.draining = true;

@@ -72,6 +72,32 @@ class ValidationTest : public testing::Test {
   const TestChatFormat chat_format_;
 };
 
+TEST_F(ValidationTest, AnAdapterIsHeldByTheRequestThatNamesIt) {
+  const auto adapter = std::make_shared<const ServedAdapter>();
+  const RequestValidator validator(
+      limits_, "tiny", kTestVocabulary, tokenizer_.get(), nullptr,
+      [&](absl::string_view name) -> absl::StatusOr<std::shared_ptr<const ServedAdapter>> {
+        if (name != "known") return absl::NotFoundError("no such adapter");
+        return adapter;
+      });
+  const auto validate = [&](const v1::GenerateRequest& request) {
+    return validator.Generate(request, arrival_, absl::InfiniteFuture());
+  };
+  v1::GenerateRequest request = Request();
+  EXPECT_EQ(validate(request)->adapter, nullptr);
+  request.set_adapter("");
+  EXPECT_EQ(validate(request)->adapter, nullptr);
+  request.set_adapter("known");
+  EXPECT_EQ(validate(request)->adapter, adapter);
+  EXPECT_EQ(adapter.use_count(), 1);
+  request.set_adapter("unknown");
+  EXPECT_EQ(validate(request).status(), absl::NotFoundError("no such adapter"));
+  // Where there are none.
+  const absl::Status status = Validate(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("\"unknown\""));
+}
+
 TEST_F(ValidationTest, DefaultsAreFilledIn) {
   const GenerationRequest request = Validate(Request()).value();
   EXPECT_THAT(request.prompt, ElementsAre(kTestBos, 'h', 'i'));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <numeric>
 #include <random>
@@ -18,13 +19,14 @@ std::vector<int32_t> Tokens(int64_t count, int32_t first = 0) {
 }
 
 // A sequence of whole pages, computed (allocated) and published.
-std::vector<int32_t> Fill(PagePool* pool, const std::vector<int32_t>& tokens) {
+std::vector<int32_t> Fill(PagePool* pool, const std::vector<int32_t>& tokens,
+                          const PrefixHash& root = {}) {
   std::vector<int32_t> pages;
   EXPECT_TRUE(pool->Allocate(tokens.size() / kPageTokens, &pages));
   for (size_t i = 0; i < pages.size(); ++i) {
     const int32_t parent = i == 0 ? PagePool::kNoPage : pages[i - 1];
     pages[i] = pool->Publish(pages[i], parent,
-                             absl::MakeSpan(tokens).subspan(i * kPageTokens, kPageTokens));
+                             absl::MakeSpan(tokens).subspan(i * kPageTokens, kPageTokens), root);
   }
   return pages;
 }
@@ -148,6 +150,39 @@ TEST(PagePoolTest, EqualHashesNeverShareAPage) {
   pool.Release(other_pages);
   pool.Release(pages);
   ExpectPages(pool, 3, 1, 0);
+}
+
+constexpr PrefixHash kAdapter = {7, 8};
+
+TEST(PagePoolTest, TheSameTokensUnderTwoRootsShareNothing) {
+  // Also where all hashes are equal.
+  for (const PagePool::Hasher hasher : {&ChainHash, &Constant}) {
+    PagePool pool(8, hasher);
+    const std::vector<int32_t> tokens = Tokens(hasher == &Constant ? kPageTokens : 2 * kPageTokens);
+    const int64_t length = tokens.size() / kPageTokens;
+    const std::vector<int32_t> base = Fill(&pool, tokens);
+    EXPECT_TRUE(pool.TakePrefix(tokens, kAdapter).empty());
+    EXPECT_EQ(pool.CountPrefix(tokens, kAdapter), 0);
+    const std::vector<int32_t> adapted = Fill(&pool, tokens, kAdapter);
+    for (const int32_t page : adapted) {
+      EXPECT_EQ(std::count(base.begin(), base.end(), page), 0);
+    }
+    ExpectPages(pool, 8 - 2 * length, 0, 2 * length);
+    EXPECT_EQ(pool.CountPrefix(tokens), length);
+    pool.Release(base);
+    pool.Release(adapted);
+  }
+}
+
+TEST(PagePoolTest, TheSameTokensUnderOneRootAreShared) {
+  PagePool pool(8);
+  const std::vector<int32_t> tokens = Tokens(2 * kPageTokens);
+  const std::vector<int32_t> first = Fill(&pool, tokens, kAdapter);
+  EXPECT_EQ(Fill(&pool, tokens, kAdapter), first);
+  EXPECT_EQ(pool.CountPrefix(tokens, kAdapter), 2);
+  EXPECT_EQ(pool.TakePrefix(tokens, kAdapter), first);
+  EXPECT_EQ(pool.CountPrefix(tokens), 0);
+  ExpectPages(pool, 6, 0, 2);
 }
 
 // Sequences over few distinct pages come and go; whatever they do, the books balance and every page

@@ -58,6 +58,28 @@ TEST_F(SafetensorsTest, AlignsWhatTheFileDoesNot) {
   }
 }
 
+TEST_F(SafetensorsTest, ReadsThreeDimensionsWhereTheyAreWanted) {
+  const std::string header = R"({"t":{"dtype":"BF16","shape":[2,3,4],"data_offsets":[0,48]}})";
+  ASSERT_TRUE(WriteFile(path_, SafetensorsBytes(header, std::string(48, 1))).ok());
+  ExpectInvalid(SafetensorsFile::Open(path_).status(), "3 dimensions", "1 and 2 are");
+  const auto file = SafetensorsFile::Open(path_, 3);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ((*file)->shapes().at("t"), (std::vector<int64_t>{2, 3, 4}));
+  EXPECT_EQ((*file)->tensors().at("t").rows, 6);
+  EXPECT_EQ((*file)->tensors().at("t").cols, 4);
+  for (const std::string shape : {"[]", "[1,2,3,4]"}) {
+    const std::string other =
+        R"({"t":{"dtype":"BF16","shape":)" + shape + R"(,"data_offsets":[0,48]}})";
+    ASSERT_TRUE(WriteFile(path_, SafetensorsBytes(other, std::string(48, 1))).ok());
+    ExpectInvalid(SafetensorsFile::Open(path_, 3).status(), "dimensions", "1 to 3 are");
+  }
+  // Whose sizes would not fit their product.
+  const std::string large =
+      R"({"t":{"dtype":"F32","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,48]}})";
+  ASSERT_TRUE(WriteFile(path_, SafetensorsBytes(large, std::string(48, 1))).ok());
+  ExpectInvalid(SafetensorsFile::Open(path_, 3).status(), "rows");
+}
+
 TEST_F(SafetensorsTest, ReadsAFileWithoutTensors) {
   const auto file = OpenBytes(SafetensorsBytes("{}", ""));
   ASSERT_TRUE(file.ok()) << file.status();

@@ -1,0 +1,300 @@
+#include "model/adapter/adapter_file.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "kernels/float16.h"
+#include "model/adapter/adapter_json.h"
+#include "model/checkpoint/durable_file.h"
+#include "model/checkpoint/json.h"
+#include "model/checkpoint/mapped_file.h"
+#include "model/checkpoint/quoted.h"
+#include "model/checkpoint/safetensors.h"
+#include "model/checkpoint/safetensors_writer.h"
+#include "model/checkpoint/sha256_stream.h"
+
+namespace sieve {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::Status Annotate(absl::string_view path, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
+}
+
+std::string TensorName(int64_t layer, const AdapterTensor& tensor) {
+  return absl::StrCat("layers.", layer, ".", tensor.name);
+}
+
+std::string ShapeText(absl::Span<const int64_t> shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+int64_t SizeOf(const AdapterTensor& tensor) {
+  int64_t size = 1;
+  for (const int64_t dim : tensor.shape) size *= dim;
+  return size;
+}
+
+absl::Status TensorError(const std::string& name, absl::string_view reason) {
+  return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), ": ", reason));
+}
+
+absl::Status CheckFinite(const std::string& name, absl::Span<const float> values) {
+  const auto bad = std::find_if_not(values.begin(), values.end(),
+                                    [](float value) { return std::isfinite(value); });
+  if (bad == values.end()) return absl::OkStatus();
+  return TensorError(name, absl::StrCat("value ", bad - values.begin(), " is ", *bad));
+}
+
+// Takes an adapter's tensors out of a file.
+class TensorReader {
+ public:
+  explicit TensorReader(const SafetensorsFile& file) : file_(file) {}
+
+  absl::Status Read(Adapter* adapter) {
+    const AdapterConfig& config = adapter->config;
+    const std::vector<AdapterTensor> wanted = AdapterTensors(config);
+    adapter->layers.resize(config.num_layers);
+    for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+      if (config.is_dense(layer)) continue;
+      for (const AdapterTensor& tensor : wanted) {
+        const absl::Status status = ReadTensor(TensorName(layer, tensor), tensor.shape,
+                                               &(adapter->layers[layer].*tensor.values));
+        if (!status.ok()) return status;
+      }
+    }
+    return CheckNoOther();
+  }
+
+ private:
+  absl::Status ReadTensor(const std::string& name, absl::Span<const int64_t> shape,
+                          std::vector<float>* values) {
+    const auto found = file_.shapes().find(name);
+    if (found == file_.shapes().end()) return TensorError(name, "missing");
+    if (absl::MakeSpan(found->second) != shape) {
+      return TensorError(
+          name, absl::StrCat("shape ", ShapeText(found->second), ", expected ", ShapeText(shape)));
+    }
+    names_.push_back(&found->first);
+    const TensorView& view = file_.tensors().find(name)->second;
+    const int64_t size = view.rows * view.cols;
+    if (view.dtype == DType::kF32) {
+      const float* data = static_cast<const float*>(view.data);
+      values->assign(data, data + size);
+    } else if (view.dtype == DType::kBF16) {
+      const uint16_t* data = static_cast<const uint16_t*>(view.data);
+      values->resize(size);
+      std::transform(data, data + size, values->begin(), BFloat16ToFloat);
+    } else {
+      return TensorError(name, "its type is not F32 or BF16");
+    }
+    return CheckFinite(name, *values);
+  }
+
+  absl::Status CheckNoOther() {
+    if (names_.size() == file_.shapes().size()) return absl::OkStatus();
+    for (const auto& [name, shape] : file_.shapes()) {
+      if (std::find(names_.begin(), names_.end(), &name) == names_.end()) {
+        return TensorError(name, "not one that the configuration asks for");
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const SafetensorsFile& file_;
+  std::vector<const std::string*> names_;  // of those that were read
+};
+
+absl::StatusOr<std::string> DigestOfFiles(absl::Span<const std::string> paths) {
+  Sha256Stream stream;
+  for (const std::string& path : paths) {
+    const absl::StatusOr<MappedFile> file = MappedFile::Open(path);
+    if (!file.ok()) return file.status();
+    stream.AddNumber(file->bytes().size());
+    stream.Add(file->bytes());
+  }
+  return stream.HexDigest();
+}
+
+absl::StatusOr<Adapter> ReadFolder(const std::string& dir) {
+  const std::string config_path = absl::StrCat(dir, "/", kAdapterConfigFile);
+  const std::string tensors_path = absl::StrCat(dir, "/", kAdapterTensorsFile);
+  absl::StatusOr<AdapterConfig> config = ReadAdapterConfig(dir);
+  if (!config.ok()) return config.status();
+  const absl::StatusOr<std::unique_ptr<SafetensorsFile>> file =
+      SafetensorsFile::Open(tensors_path, /*max_dimensions=*/3);
+  if (!file.ok()) return file.status();
+  Adapter adapter;
+  adapter.config = *std::move(config);
+  const absl::Status status = TensorReader(**file).Read(&adapter);
+  if (!status.ok()) return Annotate(tensors_path, status);
+  absl::StatusOr<std::string> digest = DigestOfFiles({config_path, tensors_path});
+  if (!digest.ok()) return digest.status();
+  adapter.digest = *std::move(digest);
+  return adapter;
+}
+
+// Which folder a path is: another one after it was replaced.
+absl::StatusOr<std::pair<dev_t, ino_t>> IdentityOf(const std::string& dir) {
+  struct stat info = {};
+  if (stat(dir.c_str(), &info) != 0) return absl::ErrnoToStatus(errno, dir);
+  if (!S_ISDIR(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(dir, ": not a folder"));
+  }
+  return std::make_pair(info.st_dev, info.st_ino);
+}
+
+absl::Status CheckToWrite(const Adapter& adapter, DType dtype) {
+  const nlohmann::json object = AdapterConfigToJson(adapter.config);
+  if (absl::Status status = AdapterConfigFromJson(object).status(); !status.ok()) return status;
+  if (static_cast<int64_t>(adapter.layers.size()) != adapter.config.num_layers) {
+    return absl::InvalidArgumentError(absl::StrCat("the adapter has ", adapter.layers.size(),
+                                                   " layers, its configuration ",
+                                                   adapter.config.num_layers));
+  }
+  for (int64_t layer = 0; layer < adapter.config.num_layers; ++layer) {
+    if (adapter.config.is_dense(layer)) continue;
+    for (const AdapterTensor& tensor : AdapterTensors(adapter.config)) {
+      const std::vector<float>& values = adapter.layers[layer].*tensor.values;
+      const std::string name = TensorName(layer, tensor);
+      if (static_cast<int64_t>(values.size()) != SizeOf(tensor)) {
+        return TensorError(
+            name, absl::StrCat(values.size(), " values for shape ", ShapeText(tensor.shape)));
+      }
+      if (absl::Status status = CheckFinite(name, values); !status.ok()) return status;
+      // The largest floats become infinity when they are rounded.
+      const auto rounds = [](float value) {
+        return std::isfinite(BFloat16ToFloat(FloatToBFloat16(value)));
+      };
+      if (dtype == DType::kBF16 && !std::all_of(values.begin(), values.end(), rounds)) {
+        return TensorError(name, "a value is too large for BF16");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Nobody's other files are to go with an old adapter.
+absl::Status CheckReplaceable(const std::string& dir) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(dir, error))) return absl::OkStatus();
+  if (!fs::is_directory(dir, error)) {
+    return absl::FailedPreconditionError(absl::StrCat(dir, ": exists and is not a folder"));
+  }
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename();
+    if (name == kAdapterConfigFile || name == kAdapterTensorsFile) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat(dir, ": holds ", Quoted(name),
+                     ", which is no file of an adapter: not replaced; name another folder"));
+  }
+  return error ? absl::ErrnoToStatus(error.value(), dir) : absl::OkStatus();
+}
+
+std::vector<TensorToWrite> TensorsOf(const Adapter& adapter) {
+  std::vector<TensorToWrite> tensors;
+  for (int64_t layer = 0; layer < adapter.config.num_layers; ++layer) {
+    if (adapter.config.is_dense(layer)) continue;
+    for (const AdapterTensor& tensor : AdapterTensors(adapter.config)) {
+      tensors.push_back(
+          {TensorName(layer, tensor), tensor.shape, adapter.layers[layer].*tensor.values});
+    }
+  }
+  return tensors;
+}
+
+absl::Status WriteFiles(const Adapter& adapter, const std::string& dir, DType dtype) {
+  absl::StatusOr<DurableFile> config =
+      DurableFile::Create(absl::StrCat(dir, "/", kAdapterConfigFile));
+  // A model may call itself what is not UTF-8.
+  const std::string text = AdapterConfigToJson(adapter.config)
+                               .dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+  absl::Status status = config.status();
+  if (status.ok()) status = config->Append(text + "\n");
+  if (status.ok()) status = config->Finish();
+  if (!status.ok()) return status;
+  return WriteSafetensors(absl::StrCat(dir, "/", kAdapterTensorsFile), TensorsOf(adapter), dtype);
+}
+
+}  // namespace
+
+absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& dir) {
+  const std::string path = absl::StrCat(dir, "/", kAdapterConfigFile);
+  const absl::StatusOr<nlohmann::json> object = ReadJsonObject(path);
+  if (!object.ok()) return object.status();
+  absl::StatusOr<AdapterConfig> config = AdapterConfigFromJson(*object);
+  if (!config.ok()) return Annotate(path, config.status());
+  return config;
+}
+
+absl::StatusOr<Adapter> OpenAdapter(const std::string& dir) {
+  const auto before = IdentityOf(dir);
+  if (!before.ok()) return before.status();
+  absl::StatusOr<Adapter> adapter = ReadFolder(dir);
+  const auto after = IdentityOf(dir);
+  if (!after.ok() || *after != *before) {
+    return absl::UnavailableError(
+        absl::StrCat(dir, ": the folder was replaced while it was read; try again"));
+  }
+  return adapter;
+}
+
+absl::Status CheckAdapterFits(const AdapterConfig& adapter, const ModelConfig& model,
+                              std::string_view model_digest) {
+  std::string reason;
+  const auto compare = [&reason](const char* field, int64_t wanted, int64_t loaded) {
+    if (!reason.empty() || wanted == loaded) return;
+    reason = absl::StrCat(field, " is ", wanted, " there and ", loaded, " here");
+  };
+  compare("num_layers", adapter.num_layers, model.num_layers);
+  compare("hidden_size", adapter.hidden_size, model.hidden_size);
+  compare("num_heads", adapter.num_heads, model.num_heads);
+  compare("num_kv_heads", adapter.num_kv_heads, model.num_kv_heads);
+  compare("head_dim", adapter.head_dim, model.head_dim);
+  if (reason.empty() && adapter.base_digest != model_digest) {
+    reason =
+        absl::StrCat("the layers have the same shape, but weights, their types, the ",
+                     "vocabulary or constants differ (digest ", adapter.base_digest.substr(0, 12),
+                     "... there, ", std::string(model_digest.substr(0, 12)), "... here)");
+  }
+  if (reason.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("the adapter is for the model ",
+                                                 Quoted(adapter.base_model), ", but ",
+                                                 Quoted(model.name), " is loaded: ", reason));
+}
+
+absl::Status WriteAdapter(const Adapter& adapter, const std::string& dir, DType dtype) {
+  if (absl::Status status = CheckToWrite(adapter, dtype); !status.ok()) {
+    return Annotate(dir, status);
+  }
+  std::error_code error;
+  // Also through a link, and whether or not there is a slash at the end.
+  fs::path target = fs::weakly_canonical(dir, error);
+  if (error) return absl::ErrnoToStatus(error.value(), dir);
+  if (target.filename().empty()) target = target.parent_path();
+  if (absl::Status status = CheckReplaceable(target); !status.ok()) return status;
+  const std::string partial =
+      target.parent_path() / absl::StrCat(".", target.filename().string(), ".partial");
+  const auto remove_partial = [&partial] {
+    std::error_code ignored;
+    fs::remove_all(partial, ignored);
+  };
+  remove_partial();  // of a writer that was killed
+  if (!fs::create_directory(partial, error)) {
+    return absl::ErrnoToStatus(error.value(), absl::StrCat(partial, ": creating it failed"));
+  }
+  const auto cleanup = absl::MakeCleanup(remove_partial);
+  if (absl::Status status = WriteFiles(adapter, partial, dtype); !status.ok()) return status;
+  return ReplaceFolder(partial, target);
+}
+
+}  // namespace sieve

@@ -1,0 +1,95 @@
+#ifndef SIEVE_SERVER_ADAPTER_REGISTRY_H_
+#define SIEVE_SERVER_ADAPTER_REGISTRY_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "model/adapter/adapter.h"
+#include "model/config.h"
+#include "server/engine.h"
+#include "server/served_adapter.h"
+
+namespace sieve {
+
+inline constexpr char kAdapterNameRule[] = "1 to 64 of A-Z a-z 0-9 . _ -, the first no \".\"";
+bool IsAdapterName(absl::string_view name);
+
+// What is told of an adapter.
+struct AdapterInfo {
+  std::string name;
+  AdapterConfig config;
+  std::string digest;
+  int64_t parameters = 0;
+  absl::Duration load_time{};
+  int64_t requests = 0;       // that asked for it, under this name, since the start
+  int64_t open_requests = 0;  // that hold it now
+};
+
+struct AdapterRegistryOptions {
+  ModelConfig model;
+  std::function<std::string()> base_digest;  // of the model; called once, when first wanted
+  // Largest query_tile for which the engine's steps have room.
+  int64_t max_query_tile = 1;
+};
+
+// The adapters that are served, by name. Thread-safe.
+class AdapterRegistry {
+ public:
+  // `engine` is borrowed and outlives the registry.
+  AdapterRegistry(AdapterRegistryOptions options, Engine* engine);
+  ~AdapterRegistry();
+  AdapterRegistry(const AdapterRegistry&) = delete;
+  AdapterRegistry& operator=(const AdapterRegistry&) = delete;
+
+  // Reads the adapter of a folder and gives it to the model; running requests go on meanwhile.
+  // Returns when requests can ask for it. INVALID_ARGUMENT for a name that is none, ALREADY_EXISTS
+  // for one that is there, RESOURCE_EXHAUSTED when the model has no slot left; the errors of
+  // OpenAdapter, CheckAdapterFits and LanguageModel::SetAdapter. Not on the engine's thread.
+  absl::StatusOr<AdapterInfo> Load(const std::string& name, const std::string& dir);
+
+  // No request can ask for it any more; those that have it keep it until they end. NOT_FOUND.
+  absl::Status Unload(absl::string_view name);
+
+  // The adapter for a request to hold, which counts as one. NOT_FOUND, with the names that there
+  // are.
+  absl::StatusOr<std::shared_ptr<const ServedAdapter>> Find(absl::string_view name) const;
+
+  std::vector<AdapterInfo> List() const;  // by name
+
+ private:
+  // Outlives the registry where requests still hold adapters.
+  struct Slots;
+  struct Entry {
+    std::shared_ptr<const ServedAdapter> served;  // null while it is being loaded
+    AdapterInfo info;
+  };
+
+  absl::StatusOr<std::shared_ptr<const Adapter>> Open(const std::string& dir);
+  absl::Status Give(int32_t slot, std::shared_ptr<const Adapter> adapter);
+  absl::StatusOr<std::shared_ptr<const ServedAdapter>> Serve(
+      const std::string& name, std::shared_ptr<const Adapter> adapter);
+  AdapterInfo InfoOf(const Entry& entry) const;
+
+  const AdapterRegistryOptions options_;
+  Engine* const engine_;
+  const std::shared_ptr<Slots> slots_;
+  std::once_flag digest_once_;
+  std::string base_digest_;
+
+  mutable std::mutex mutex_;  // guards all below
+  std::map<std::string, Entry, std::less<>> entries_;
+  mutable std::map<std::string, int64_t, std::less<>> requests_;  // by name, also of those gone
+};
+
+}  // namespace sieve
+
+#endif  // SIEVE_SERVER_ADAPTER_REGISTRY_H_

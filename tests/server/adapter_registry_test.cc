@@ -1,0 +1,247 @@
+#include "server/adapter_registry.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "model/adapter/adapter_file.h"
+#include "tests/model/checkpoint/test_files.h"
+#include "tests/server/event_collector.h"
+#include "tests/server/fake_language_model.h"
+#include "tests/server/fake_tokenizer.h"
+#include "tests/testdata/random_adapter.h"
+
+namespace sieve {
+namespace {
+
+ModelConfig TinyModel() {
+  ModelConfig model;
+  model.name = "tiny";
+  model.num_layers = 2;
+  model.hidden_size = 8;
+  model.num_heads = 2;
+  model.num_kv_heads = 1;
+  model.head_dim = 16;
+  return model;
+}
+
+class AdapterRegistryTest : public testing::Test {
+ protected:
+  AdapterRegistryTest() {
+    EngineConfig config;
+    config.context_length = 4096;
+    engine_ = Engine::Create(config, &model_, &tokenizer_, nullptr);
+    registry_ = std::make_unique<AdapterRegistry>(
+        AdapterRegistryOptions{.model = TinyModel(),
+                               .base_digest = [] { return std::string(64, '0'); },
+                               .max_query_tile = 16},
+        engine_.get());
+  }
+  ~AdapterRegistryTest() override {
+    registry_.reset();
+    engine_.reset();
+    EXPECT_EQ(model_.error(), "");
+  }
+
+  // A folder with an adapter of its own.
+  std::string Write(uint64_t seed, int64_t query_tile = 1) {
+    AdapterConfig config = AdapterConfigFor(TinyModel());
+    config.query_tile = query_tile;
+    const std::string dir = absl::StrCat(root_, "/", seed);
+    const absl::Status status = WriteAdapter(RandomAdapter(config, seed), dir, DType::kF32);
+    EXPECT_TRUE(status.ok()) << status;
+    return dir;
+  }
+  void Load(const std::string& name, uint64_t seed, int64_t query_tile = 1) {
+    const auto info = registry_->Load(name, Write(seed, query_tile));
+    ASSERT_TRUE(info.ok()) << info.status();
+    EXPECT_EQ(info->name, name);
+  }
+
+  // Empty: without an adapter.
+  GenerationRequest Request(const std::string& adapter, int64_t prompt = 100) {
+    GenerationRequest request;
+    for (int64_t i = 0; i < prompt; ++i) request.prompt.push_back(i % 150);
+    request.max_tokens = 40;
+    request.ignore_eos = true;
+    request.sampling.seed = 17;
+    if (!adapter.empty()) request.adapter = registry_->Find(adapter).value();
+    return request;
+  }
+  std::unique_ptr<EventCollector> Run(GenerationRequest request) {
+    auto reader = std::make_unique<EventCollector>();
+    const absl::Status submitted = engine_->Submit(std::move(request), reader->queue());
+    EXPECT_TRUE(submitted.ok()) << submitted;
+    const absl::Status status = reader->ReadAll([this] { engine_->Notify(); });
+    EXPECT_TRUE(status.ok()) << status;
+    return reader;
+  }
+  // The engine lets go of what ended a moment after it told so.
+  void ExpectAdapters(int64_t count) {
+    for (int i = 0; i < 2000 && model_.num_adapters() != count; ++i) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    EXPECT_EQ(model_.num_adapters(), count);
+  }
+
+  const std::string root_ = TestFolder();
+  FakeTokenizer tokenizer_;
+  FakeLanguageModel model_{tokenizer_.vocabulary_size(), 64};
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<AdapterRegistry> registry_;
+};
+
+TEST_F(AdapterRegistryTest, RequestsOfSeveralAdaptersAndTheBaseRunTogether) {
+  Load("a", 1);
+  Load("b", 2, /*query_tile=*/16);
+  const std::vector<std::string> names = {"", "a", "b"};
+  std::vector<std::string> alone;
+  for (const std::string& name : names) alone.push_back(Run(Request(name))->samples[0].text);
+  EXPECT_NE(alone[0], alone[1]);
+  EXPECT_NE(alone[1], alone[2]);
+  EXPECT_NE(alone[2], alone[0]);
+  std::vector<std::unique_ptr<EventCollector>> readers;
+  for (int i = 0; i < 6; ++i) {
+    readers.push_back(std::make_unique<EventCollector>());
+    ASSERT_TRUE(engine_->Submit(Request(names[i % 3]), readers.back()->queue()).ok());
+  }
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_TRUE(readers[i]->ReadAll([this] { engine_->Notify(); }).ok());
+    EXPECT_EQ(readers[i]->samples[0].text, alone[i % 3]);
+  }
+}
+
+TEST_F(AdapterRegistryTest, TheCacheIsSharedWithinAnAdapter) {
+  Load("a", 1);
+  Load("b", 2);
+  EXPECT_EQ(Run(Request("a"))->accepted->cached_prompt_tokens, 0);
+  EXPECT_EQ(Run(Request("b"))->accepted->cached_prompt_tokens, 0);
+  EXPECT_EQ(Run(Request(""))->accepted->cached_prompt_tokens, 0);
+  EXPECT_EQ(Run(Request("a"))->accepted->cached_prompt_tokens, 64);
+  EXPECT_EQ(engine_->EstimateCost(Request("b"))->cached_prompt_tokens, 64);
+  // Also after it was away: a digest stands for what was computed.
+  ASSERT_TRUE(registry_->Unload("a").ok());
+  Load("again", 1);
+  EXPECT_EQ(Run(Request("again"))->accepted->cached_prompt_tokens, 64);
+}
+
+TEST_F(AdapterRegistryTest, ListsWhatIsLoaded) {
+  EXPECT_TRUE(registry_->List().empty());
+  Load("b", 2);
+  Load("a", 1, /*query_tile=*/16);
+  const GenerationRequest held = Request("a");
+  const std::vector<AdapterInfo> list = registry_->List();
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0].name, "a");
+  EXPECT_EQ(list[0].config.query_tile, 16);
+  EXPECT_EQ(list[0].digest.size(), 64u);
+  EXPECT_GT(list[0].parameters, 0);
+  EXPECT_GT(list[0].load_time, absl::ZeroDuration());
+  EXPECT_EQ(list[0].requests, 1);
+  EXPECT_EQ(list[0].open_requests, 1);
+  EXPECT_EQ(list[1].name, "b");
+  EXPECT_EQ(list[1].open_requests, 0);
+}
+
+TEST_F(AdapterRegistryTest, RefusesWhatItCannotServe) {
+  Load("a", 1);
+  EXPECT_EQ(registry_->Load("a", Write(2)).status().code(), absl::StatusCode::kAlreadyExists);
+  for (const std::string name : {"", ".", "..", "a/b", "a b", "\xc3\xa9"}) {
+    ExpectInvalid(registry_->Load(name, Write(2)).status(), "1 to 64");
+  }
+  ExpectInvalid(registry_->Load(std::string(65, 'x'), Write(2)).status(), "1 to 64");
+  const absl::Status none = registry_->Load("none", root_ + "/none").status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(std::string(none.message()).find("adapter \"none\""), std::string::npos) << none;
+  const absl::Status tile = registry_->Load("tile", Write(3, 64)).status();
+  EXPECT_EQ(tile.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(std::string(tile.message()).find("--max_step_tokens"), std::string::npos) << tile;
+  model_.set_refused_tile(16);
+  ExpectInvalid(registry_->Load("refused", Write(4, 16)).status(), "the fake does not");
+  AdapterConfig other = AdapterConfigFor(TinyModel(), std::string(64, '1'));
+  ASSERT_TRUE(WriteAdapter(RandomAdapter(other, 1), root_ + "/other", DType::kF32).ok());
+  ExpectInvalid(registry_->Load("other", root_ + "/other").status(), "weights");
+  EXPECT_EQ(registry_->List().size(), 1u);
+  EXPECT_EQ(model_.num_adapters(), 1);
+  // What failed may be tried again.
+  Load("none", 5);
+}
+
+TEST_F(AdapterRegistryTest, FindNamesWhatThereIs) {
+  const absl::Status empty = registry_->Find("x").status();
+  EXPECT_EQ(empty.code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(std::string(empty.message()).find("there is none"), std::string::npos) << empty;
+  Load("b", 1);
+  Load("a", 2);
+  const absl::Status other = registry_->Find("x").status();
+  EXPECT_NE(std::string(other.message()).find("there are: a, b"), std::string::npos) << other;
+}
+
+TEST_F(AdapterRegistryTest, AnUnloadedAdapterStaysUntilItsLastRequestEnds) {
+  Load("a", 1);
+  const std::string alone = Run(Request("a"))->samples[0].text;
+  GenerationRequest request = Request("a");
+  ASSERT_TRUE(registry_->Unload("a").ok());
+  EXPECT_EQ(registry_->Unload("a").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(registry_->Find("a").status().code(), absl::StatusCode::kNotFound);
+  Load("a", 2);  // another one under the same name, in another slot
+  EXPECT_EQ(model_.num_adapters(), 2);
+  const std::string other = Run(Request("a"))->samples[0].text;
+  EXPECT_NE(other, alone);
+  EXPECT_EQ(Run(std::move(request))->samples[0].text, alone);
+  request = {};
+  ExpectAdapters(1);
+  ASSERT_TRUE(registry_->Unload("a").ok());
+  ExpectAdapters(0);
+}
+
+TEST_F(AdapterRegistryTest, SlotsAreUsedAgain) {
+  const std::string dir = Write(1);
+  for (int i = 0; i < kAdapterSlots + 10; ++i) {
+    const auto info = registry_->Load("a", dir);
+    ASSERT_TRUE(info.ok()) << i << ": " << info.status();
+    ASSERT_TRUE(registry_->Unload("a").ok());
+  }
+  ExpectAdapters(0);
+  for (int i = 0; i < kAdapterSlots; ++i) {
+    ASSERT_TRUE(registry_->Load(absl::StrCat(i), dir).ok());
+  }
+  EXPECT_EQ(registry_->Load("more", dir).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(AdapterRegistryTest, AdaptersComeAndGoWhileRequestsRun) {
+  Load("steady", 1);
+  const std::string alone = Run(Request("steady"))->samples[0].text;
+  std::atomic<bool> done = false;
+  std::thread changing([&] {
+    const std::string dir = Write(2);
+    while (!done) {
+      ASSERT_TRUE(registry_->Load("passing", dir).ok());
+      ASSERT_TRUE(registry_->Unload("passing").ok());
+    }
+  });
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(Run(Request("steady"))->samples[0].text, alone);
+  done = true;
+  changing.join();
+  ExpectAdapters(1);
+}
+
+TEST_F(AdapterRegistryTest, AStoppedEngineTakesNoAdapter) {
+  Load("a", 1);
+  engine_->Stop();
+  EXPECT_EQ(registry_->Load("b", Write(2)).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(registry_->Unload("a").ok());
+}
+
+TEST_F(AdapterRegistryTest, RequestsMayOutliveTheRegistry) {
+  Load("a", 1);
+  const GenerationRequest request = Request("a");
+  registry_.reset();
+}
+
+}  // namespace
+}  // namespace sieve
