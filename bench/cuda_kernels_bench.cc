@@ -136,6 +136,7 @@ class Bench {
     p.num_heads = kHeads;
     p.num_kv_heads = kKvHeads;
     p.scale = 0.125f;
+    p.may_read_ahead = tokens == 1;
     const double seconds = Time(
         stream_,
         [&](int i) {

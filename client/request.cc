@@ -60,6 +60,7 @@ void AddRequestFlags(FlagSet* flags, RequestOptions* options) {
   flags->Add("logprobs", "log-probabilities with this many alternatives", &options->logprobs);
   flags->Add("priority", "higher goes first", &options->priority);
   flags->Add("model", "refuse to be answered by another model", &options->model);
+  flags->Add("adapter", "answer with this adapter (of those that `info` lists)", &options->adapter);
   flags->Add("request_id", "for the server's log", &options->request_id);
 }
 
@@ -71,6 +72,7 @@ v1::GenerateRequest MakeRequest(const RequestOptions& options) {
   if (options.logprobs) request.set_logprobs(*options.logprobs);
   if (options.priority) request.set_priority(*options.priority);
   if (options.model) request.set_model(*options.model);
+  if (options.adapter) request.set_adapter(*options.adapter);
   if (options.request_id) request.set_request_id(*options.request_id);
   return request;
 }
@@ -95,6 +97,9 @@ absl::Status CheckUtf8(const v1::GenerateRequest& request) {
     if (absl::Status status = CheckField("a stop text", text); !status.ok()) return status;
   }
   if (absl::Status status = CheckField("the model's name", request.model()); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = CheckField("the adapter's name", request.adapter()); !status.ok()) {
     return status;
   }
   if (absl::Status status = CheckField("the request id", request.request_id()); !status.ok()) {

@@ -24,7 +24,7 @@ struct RequestOptions {
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
   std::optional<int32_t> num_samples, logprobs, priority;
-  std::optional<std::string> model, request_id;
+  std::optional<std::string> model, adapter, request_id;
 };
 
 // The flags that fill `options`.

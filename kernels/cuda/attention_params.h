@@ -33,6 +33,9 @@ struct PagedAttentionParams {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   float scale = 1;  // positive
+  // Of tiles of one token: all pages but each tile's last are as earlier steps left them, so that a
+  // kernel may fetch them before the kernels before it are complete.
+  bool may_read_ahead = false;
 };
 
 // What the kernels take: head dimensions of 64, 80, 96, 128 or 256, and groups of at most 16 heads.

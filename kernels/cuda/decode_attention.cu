@@ -4,6 +4,7 @@
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/decode_attention.h"
 #include "kernels/cuda/decode_partial.cuh"
+#include "kernels/cuda/decode_units.cuh"
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/hopper_decode.cuh"
@@ -54,20 +55,15 @@ __global__ void __launch_bounds__(32)
   StorePartial(p, partials, static_cast<int>(blockIdx.z), kv_head, split, sums);
 }
 
-// A block a (tile, head), a thread an element. kAhead: splits that are read before they are merged,
-// one after the other.
-template <typename T, int kHeadDim, int kAhead>
-__global__ void __launch_bounds__(kHeadDim)
-    MergeKernel(PagedAttentionParams p, DecodePartials partials) {
-  LetNextBegin();
-  const AttentionTile tile = p.tiles[blockIdx.y];
-  const int head = blockIdx.x, splits = tile.position / kSplitTokens + 1;
-  const float* partial = partials.data + (blockIdx.y * p.num_heads + head) * partials.max_splits *
-                                             PartialFloats(kHeadDim);
-  SoftmaxState state;
-  float out = 0;
-  WaitForPrevious();
-  for (int left = splits; left > 0; left -= kAhead, partial += kAhead * PartialFloats(kHeadDim)) {
+// Contexts of few splits leave registers for more blocks.
+constexpr int kFewSplits = 8;
+
+// Merges `left` splits of a head from `partial` on, one after the other; a thread has an element.
+// kAhead: splits that are read before.
+template <int kHeadDim, int kAhead>
+__device__ __forceinline__ void MergeSplits(const float* partial, int left, SoftmaxState* state,
+                                            float* out) {
+  for (; left > 0; left -= kAhead, partial += kAhead * PartialFloats(kHeadDim)) {
     float2 states[kAhead];
     float values[kAhead];
 #pragma unroll
@@ -78,8 +74,8 @@ __global__ void __launch_bounds__(kHeadDim)
       values[i] = at[threadIdx.x];
     }
     const auto merge = [&](int i) {
-      const MergeFactors f = Merge(&state, {states[i].x, states[i].y});
-      out = MergeValue(f, out, values[i]);
+      const MergeFactors f = Merge(state, {states[i].x, states[i].y});
+      *out = MergeValue(f, *out, values[i]);
     };
     if (left >= kAhead) {  // without branches, so that the factors of many are on their way
 #pragma unroll
@@ -91,8 +87,56 @@ __global__ void __launch_bounds__(kHeadDim)
       }
     }
   }
+}
+
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void StoreElement(const PagedAttentionParams& p,
+                                             const AttentionTile& tile, int head,
+                                             const SoftmaxState& state, float out) {
   T* to = static_cast<T*>(p.out) + (tile.first_token * p.num_heads + head) * kHeadDim;
   to[threadIdx.x] = FromFloat<T>(out * (1 / state.total));
+}
+
+// A block a (tile, head), a thread an element.
+template <typename T, int kHeadDim, int kAhead>
+__global__ void __launch_bounds__(kHeadDim)
+    MergeKernel(PagedAttentionParams p, DecodePartials partials) {
+  LetNextBegin();
+  const AttentionTile tile = p.tiles[blockIdx.y];
+  const int head = blockIdx.x;
+  SoftmaxState state;
+  float out = 0;
+  WaitForPrevious();
+  MergeSplits<kHeadDim, kAhead>(partials.Of<kHeadDim>(p, blockIdx.y, head, 0),
+                                tile.position / kSplitTokens + 1, &state, &out);
+  StoreElement<T, kHeadDim>(p, tile, head, state, out);
+}
+
+// What the blocks of HopperDecodeKernel have left to merge: the heads that are in more than one
+// block's share. A block of this one an end of a share (of as many blocks as these and one) and a
+// query head of the group.
+template <typename T, int kHeadDim, int kAhead>
+__global__ void __launch_bounds__(kHeadDim)
+    MergeSharedKernel(PagedAttentionParams p, DecodePartials partials) {
+  extern __shared__ int first_splits[];
+  LetNextBegin();
+  CountSplits(p, first_splits);
+  __syncthreads();
+  const DecodeUnits units(p, first_splits);
+  const DecodeShare share =
+      units.ShareOf(static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y) + 1);
+  const DecodeUnit after = units[share.end];
+  WaitForPrevious();
+  // The first end inside of a head's splits is whose they are.
+  if (after.split == 0 || share.begin > share.end - after.split) return;
+  const int head = after.kv_head * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
+  // The block before has merged all splits up to there.
+  const float* const merged = partials.Of<kHeadDim>(p, after.tile_index, head, after.split - 1);
+  SoftmaxState state = {merged[kHeadDim], merged[kHeadDim + 1]};
+  float out = merged[threadIdx.x];
+  MergeSplits<kHeadDim, kAhead>(merged + PartialFloats(kHeadDim), after.splits - after.split,
+                                &state, &out);
+  StoreElement<T, kHeadDim>(p, after.tile, head, state, out);
 }
 
 template <typename T, int kHeadDim>
@@ -103,8 +147,13 @@ cudaError_t LaunchPortable(const PagedAttentionParams& params, const DecodeParti
   static const cudaError_t allowed = AllowShared(DecodeKernel<T, kHeadDim>, kBytes);
   if (allowed != cudaSuccess) return allowed;
   const dim3 grid(partials.max_splits, params.num_kv_heads, params.num_tiles);
-  return LaunchDependent(DecodeKernel<T, kHeadDim>, {grid, 32, kBytes}, stream, params,
-                         ScaleLog2(params), partials);
+  const cudaError_t error = LaunchDependent(DecodeKernel<T, kHeadDim>, {grid, 32, kBytes}, stream,
+                                            params, ScaleLog2(params), partials);
+  if (error != cudaSuccess) return error;
+  const auto merge = partials.max_splits <= kFewSplits ? MergeKernel<T, kHeadDim, kFewSplits>
+                                                       : MergeKernel<T, kHeadDim, 32>;
+  const dim3 heads(params.num_heads, params.num_tiles);
+  return LaunchDependent(merge, {heads, kHeadDim}, stream, params, partials);
 }
 
 template <typename T, int kHeadDim>
@@ -114,16 +163,22 @@ cudaError_t LaunchHopper(const PagedAttentionParams& params, const DecodePartial
   static const cudaError_t allowed =
       AllowShared(HopperDecodeKernel<T, kHeadDim>, chip.shared_bytes);
   if (allowed != cudaSuccess) return allowed;
-  const int64_t bytes = HopperDecodeSharedBytes<kHeadDim>(params.num_tiles);
-  const auto grid = static_cast<unsigned>(chip.multiprocessors);
-  return LaunchDependent(HopperDecodeKernel<T, kHeadDim>,
-                         {grid, 32 * HopperDecodeWarps(kHeadDim), static_cast<size_t>(bytes)},
-                         stream, params, ScaleLog2(params), partials);
+  const auto blocks = static_cast<unsigned>(chip.multiprocessors);
+  const auto bytes = static_cast<size_t>(HopperDecodeSharedBytes<kHeadDim>(params.num_tiles));
+  const cudaError_t error = LaunchDependent(HopperDecodeKernel<T, kHeadDim>,
+                                            {blocks, 32 * HopperDecodeWarps(kHeadDim), bytes},
+                                            stream, params, ScaleLog2(params), partials);
+  if (error != cudaSuccess) return error;
+  const dim3 ends(params.num_heads / params.num_kv_heads, blocks - 1);
+  const size_t counts_bytes = (params.num_tiles + 1) * sizeof(int);
+  const auto merge = partials.max_splits <= kFewSplits ? MergeSharedKernel<T, kHeadDim, kFewSplits>
+                                                       : MergeSharedKernel<T, kHeadDim, 32>;
+  return LaunchDependent(merge, {ends, kHeadDim, counts_bytes}, stream, params, partials);
 }
 
 template <typename T, int kHeadDim>
-cudaError_t LaunchSplits(const PagedAttentionParams& params, const DecodePartials& partials,
-                         cudaStream_t stream) {
+cudaError_t Launch(const PagedAttentionParams& params, const DecodePartials& partials,
+                   cudaStream_t stream) {
   if constexpr (HopperDecodeSupports(DType::kBF16, kHeadDim)) {
     const Chip& chip = ThisChip();
     if (chip.is_hopper() &&
@@ -132,16 +187,6 @@ cudaError_t LaunchSplits(const PagedAttentionParams& params, const DecodePartial
     }
   }
   return LaunchPortable<T, kHeadDim>(params, partials, stream);
-}
-
-template <typename T, int kHeadDim>
-cudaError_t LaunchMerge(const PagedAttentionParams& params, const DecodePartials& partials,
-                        cudaStream_t stream) {
-  // Few splits leave registers for more blocks.
-  const auto kernel =
-      partials.max_splits <= 8 ? MergeKernel<T, kHeadDim, 8> : MergeKernel<T, kHeadDim, 32>;
-  const dim3 grid(params.num_heads, params.num_tiles);
-  return LaunchDependent(kernel, {grid, kHeadDim}, stream, params, partials);
 }
 
 }  // namespace
@@ -161,11 +206,7 @@ cudaError_t DecodeAttention(const PagedAttentionParams& params, int64_t max_spli
   return Dispatch(params, [&](auto element, auto head_dim) {
     using T = decltype(element);
     constexpr int kDim = decltype(head_dim)::value;
-    const DecodePartials all = {partials, static_cast<int>(max_splits)};
-    if (cudaError_t error = LaunchSplits<T, kDim>(params, all, stream); error != cudaSuccess) {
-      return error;
-    }
-    return LaunchMerge<T, kDim>(params, all, stream);
+    return Launch<T, kDim>(params, {partials, static_cast<int>(max_splits)}, stream);
   });
 }
 

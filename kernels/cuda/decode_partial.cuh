@@ -17,6 +17,12 @@ __host__ __device__ constexpr int64_t PartialFloats(int64_t head_dim) { return h
 struct DecodePartials {
   float* data = nullptr;
   int max_splits = 0;
+
+  template <int kHeadDim>
+  __device__ __forceinline__ float* Of(const PagedAttentionParams& p, int64_t tile, int head,
+                                       int split) const {
+    return data + ((tile * p.num_heads + head) * max_splits + split) * PartialFloats(kHeadDim);
+  }
 };
 
 // The result of one split for the heads of a group. By a warp.
@@ -29,9 +35,7 @@ __device__ __forceinline__ void StorePartial(const PagedAttentionParams& p,
   for (int r = 0; r < 2; ++r) {
     const int row = lane / 4 + 8 * r;
     if (row >= group) continue;
-    float* partial = partials.data +
-                     ((tile * p.num_heads + kv_head * group + row) * partials.max_splits + split) *
-                         PartialFloats(kHeadDim);
+    float* partial = partials.Of<kHeadDim>(p, tile, kv_head * group + row, split);
 #pragma unroll
     for (int n = 0; n < kHeadDim / 8; ++n) {
       float2* at = reinterpret_cast<float2*>(partial + 8 * n + lane % 4 * 2);

@@ -250,6 +250,8 @@ __device__ __forceinline__ void StorePartial(const DecodeStepParams& p, const At
   }
 }
 
+inline constexpr int kGroupSyncsAUnit = 3;
+
 // One unit, by a warpgroup. `at`: the slot of its first page; `queries`: of its group.
 template <typename T>
 __device__ __forceinline__ void AttendUnit(const DecodeStepParams& p, const AttentionUnit& unit,
@@ -323,6 +325,11 @@ __device__ __forceinline__ void AttendUnits(const DecodeStepParams& p, const Ste
                     newest, scale_log2, state->ring, state->at, &scratches[group]);
     }
     state->at.Advance(unit.pages, state->ring.count);
+  }
+  // Both groups pass as many barriers: racecheck, which goes by how many a warp has passed, would
+  // else see races between them ever after.
+  if (deal.count % 2 == 1 && group == 1) {
+    for (int i = 0; i < kGroupSyncsAUnit; ++i) GroupSync();
   }
 }
 

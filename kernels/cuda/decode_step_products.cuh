@@ -20,8 +20,8 @@ __device__ __forceinline__ void ConsumerSync() {
 struct LaneAddresses {
   // Of the activations [num_tokens, stride]: row lane % 8, chunk lane / 8.
   uint32_t x = 0;
-  // Of a tile, for each 16 of k: row lane % 16, chunk lane / 16, permuted.
-  uint32_t weights[4] = {};
+  // Of a tile's first 16 of k: row lane % 16, chunk lane / 16, permuted.
+  uint32_t weights = 0;
 };
 
 // Rows of tokens that do not exist are those of the first; nobody looks at their columns.
@@ -30,10 +30,7 @@ __device__ __forceinline__ LaneAddresses AddressesOf(const char* activations, in
   const int lane = threadIdx.x % 32, token = lane % 8 < num_tokens ? lane % 8 : 0;
   LaneAddresses at;
   at.x = SharedAddress(activations + token * stride + lane / 8 * 16);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    at.weights[i] = lane % 16 * 128 + ((lane / 16 + 2 * i) ^ (lane % 8)) * 16;
-  }
+  at.weights = lane % 16 * 128 + (lane / 16 ^ lane % 8) * 16;
   return at;
 }
 
@@ -55,19 +52,11 @@ template <int kTile>
 __device__ __forceinline__ void LoadTile(const LaneAddresses& at, TileFragments* f) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    LoadMatricesAt<kTile * kWeightTileElements * 2>(at.weights[i], f->weights[i]);
+    // Chunks 2 i and 2 i + 1: slots are aligned, so that the permutation is one of the address.
+    LoadMatricesAt<kTile * kWeightTileElements * 2>(at.weights ^ 32 * i, f->weights[i]);
   }
   LoadMatricesAt<kTile * kWeightTileDepth * 2>(at.x, f->x[0]);
   LoadMatricesAt<kTile * kWeightTileDepth * 2 + 64>(at.x, f->x[1]);
-}
-
-__device__ __forceinline__ LaneAddresses InSlot(const LaneAddresses& lane, uint32_t slot,
-                                                uint32_t x) {
-  LaneAddresses at;
-  at.x = x;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) at.weights[i] = slot + lane.weights[i];
-  return at;
 }
 
 template <typename T, int kFirst, int kEnd>
@@ -91,42 +80,38 @@ __device__ __forceinline__ void MultiplyTiles(const LaneAddresses& at, TileFragm
 
 // A warp's chain over `tiles` tiles of 64 of k, from slots `at`, `at` + stride, ... The next tile's
 // fragments are loaded while one is multiplied, across slots too: a slot is let go, and the next
-// looked for, when its last tile is in registers.
+// waited for, when its last tile is in registers. What lies between two slots is short, since no
+// product is computed meanwhile.
 template <typename T>
 __device__ __forceinline__ void MultiplyChain(const StreamRing& ring, StreamPosition at, int stride,
                                               int tiles, const LaneAddresses& lane,
                                               float (&sums)[4]) {
-  const uint32_t slots = SharedAddress(ring.slots);
-  uint32_t x = lane.x;
+  const uint32_t first = SharedAddress(ring.slots) + lane.weights;
+  LaneAddresses from = {lane.x, first + at.slot * kSlotBytes};
   TileFragments f[2];
   ring.Await(at);
-  LaneAddresses from = InSlot(lane, slots + at.slot * kSlotBytes, x);
   LoadTile<0>(from, &f[0]);
-  for (; tiles >= kSlotTiles; tiles -= kSlotTiles) {
-    StreamPosition next = at;
-    next.Advance(stride, ring.count);
-    const bool last = tiles == kSlotTiles, ready = !last && ring.IsReady(next);
+#pragma unroll 1
+  while (tiles >= kSlotTiles) {
     MultiplyTiles<T, 0>(from, f, sums);
     TileFragments& tail = f[(kSlotTiles - 1) % 2];
-    MultiplySteps<T, 0, 2>(tail, sums);
-    // All of the slot is in registers: the products before have waited for it.
+    MultiplySteps<T, 0, 1>(tail, sums);
     ring.Release(at);
-    if (!last) {
-      if (!ready) ring.Await(next);
-      x += kSlotDepth * 2;
-      from = InSlot(lane, slots + next.slot * kSlotBytes, x);
+    tiles -= kSlotTiles;
+    if (tiles > 0) {
+      at.Step(stride, ring.count);
+      from = {from.x + kSlotDepth * 2, first + at.slot * kSlotBytes};
+      ring.Await(at);
       LoadTile<0>(from, &f[0]);
     }
-    MultiplySteps<T, 2, 4>(tail, sums);
-    at = next;
+    MultiplySteps<T, 1, 4>(tail, sums);
   }
   if (tiles == 0) return;
   // A slot that is not full.
-  for (int tile = 0;;) {
+  for (;;) {
     MultiplySteps<T, 0, 4>(f[0], sums);
-    if (++tile == tiles) break;
-    from = InSlot(lane, slots + at.slot * kSlotBytes + tile * kWeightTileElements * 2,
-                  x + tile * kWeightTileDepth * 2);
+    if (--tiles == 0) break;
+    from = {from.x + kWeightTileDepth * 2, from.weights + kWeightTileElements * 2};
     LoadTile<0>(from, &f[0]);
   }
   ring.Release(at);
@@ -169,7 +154,7 @@ __device__ __forceinline__ void Product(ConsumerState* state, const PhasePlan& p
     if (active) {
       if (chain == 0) begin(item, total);
       StreamPosition at = state->at;
-      at.Advance(warp, state->ring.count);
+      at.Step(warp, state->ring.count);
       MultiplyChain<T>(state->ring, at, tasks, plan.depth / kWeightTileDepth, addresses, sums);
     }
     float4 second = {};

@@ -31,15 +31,25 @@ __device__ __forceinline__ void Store4(const float4& v, T* out) {
   *reinterpret_cast<uint2*>(out) = make_uint2(Pack<T>(v.x, v.y), Pack<T>(v.z, v.w));
 }
 
-template <typename T>
-__global__ void RmsNormKernel(RmsNormParams p) {
+// A thread holds kHeld float4s of the row, all of which are fetched at once.
+template <typename T, int kHeld>
+__global__ void __launch_bounds__(kNormThreads) RmsNormKernel(RmsNormParams p) {
   LetNextBegin();
   WaitForPrevious();
   __shared__ float warp_sums[kNormThreads / 32];
+  const int fours = static_cast<int>(p.hidden / 4);
   const float4* x = reinterpret_cast<const float4*>(p.x + blockIdx.x * p.hidden);
+  float4 held[kHeld];
   float squares = 0;
-  for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kNormThreads) {
-    squares = AddSquares(squares, x[i]);
+  for (int first = threadIdx.x; first < fours; first += kHeld * kNormThreads) {
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+      if (first + i * kNormThreads < fours) held[i] = x[first + i * kNormThreads];
+    }
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+      if (first + i * kNormThreads < fours) squares = AddSquares(squares, held[i]);
+    }
   }
   squares = WarpSum(squares);
   if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32] = squares;
@@ -47,8 +57,14 @@ __global__ void RmsNormKernel(RmsNormParams p) {
   const float scale = NormScale(warp_sums, p.hidden, p.epsilon);
   const float4* weight = reinterpret_cast<const float4*>(p.weight);
   T* out = static_cast<T*>(p.out) + blockIdx.x * p.hidden;
-  for (int64_t i = threadIdx.x; i < p.hidden / 4; i += kNormThreads) {
-    Store4(Normalize(x[i], scale, weight[i]), out + 4 * i);
+  const bool holds_all = fours <= kHeld * kNormThreads;
+  for (int first = threadIdx.x; first < fours; first += kHeld * kNormThreads) {
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) {
+      const int at = first + i * kNormThreads;
+      if (at >= fours) break;
+      Store4(Normalize(holds_all ? held[i] : x[at], scale, weight[at]), out + 4 * at);
+    }
   }
 }
 
@@ -98,7 +114,9 @@ cudaError_t RmsNorm(const RmsNormParams& params, cudaStream_t stream) {
   if (params.hidden % 4 != 0) return cudaErrorInvalidValue;
   if (params.num_tokens == 0) return cudaSuccess;
   return WithElement(params.dtype, [&](auto element) {
-    return LaunchOfTokens(RmsNormKernel<decltype(element)>, kNormThreads, params, stream);
+    const auto kernel = params.hidden <= 4 * 2 * kNormThreads ? RmsNormKernel<decltype(element), 2>
+                                                              : RmsNormKernel<decltype(element), 4>;
+    return LaunchOfTokens(kernel, kNormThreads, params, stream);
   });
 }
 

@@ -4,7 +4,9 @@
 // Decode attention on Hopper (sm_90), for pages that are swizzled. Some warps stay on each
 // multiprocessor and go through lists of splits. Each has slots of its own in shared memory, and
 // asks the copy engine for the next page as soon as it has read one, across the ends of its splits:
-// memory is never waiting for a warp to begin.
+// memory is never waiting for a warp to begin. A block's splits follow each other in the order in
+// which they are merged, so that its warps, in turn, merge them in shared memory; only of the heads
+// at the ends of its list anything is left to merge.
 
 #include <cstdint>
 
@@ -12,6 +14,7 @@
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/decode_partial.cuh"
+#include "kernels/cuda/decode_units.cuh"
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/stage_barrier.cuh"
 #include "kernels/dtype.h"
@@ -34,8 +37,11 @@ struct HopperDecodeShared {
   static constexpr int kSlotBytes = 2 * kPageTokens * kHeadDim * 2;
 
   char slots[kWarps][kSlots][kSlotBytes];  // at a multiple of 128 bytes
+  float2 out[kHeadDim / 8][2][32];  // what a block has merged of a head: as WarpSums, by lane
+  SoftmaxState row[2][32];
   StageBarrier full[kWarps][kSlots];
-  int first_splits[2];  // [num_tiles + 1]: how many splits all tiles before have
+  StageBarrier turn[kWarps];  // to merge
+  int first_splits[2];        // [num_tiles + 1]: how many splits all tiles before have
 };
 
 template <int kHeadDim>
@@ -44,68 +50,6 @@ constexpr int64_t HopperDecodeSharedBytes(int64_t num_tiles) {
 }
 
 #if __CUDA_ARCH__ >= 900
-
-// By all threads of the block; a barrier is to follow.
-__device__ __forceinline__ void CountSplits(const PagedAttentionParams& p, int* first_splits) {
-  const int tiles = static_cast<int>(p.num_tiles), lane = threadIdx.x % 32;
-  for (int i = threadIdx.x; i < tiles; i += blockDim.x) {
-    first_splits[i + 1] = p.tiles[i].position / kSplitTokens + 1;
-  }
-  __syncthreads();
-  if (threadIdx.x >= 32) return;
-  int before = 0;
-  for (int first = 0; first < tiles; first += 32) {
-    int sum = first + lane < tiles ? first_splits[first + lane + 1] : 0;
-#pragma unroll
-    for (int lanes = 1; lanes < 32; lanes *= 2) {
-      const int other = __shfl_up_sync(~0u, sum, lanes);
-      if (lane >= lanes) sum += other;
-    }
-    if (first + lane < tiles) first_splits[first + lane + 1] = before + sum;
-    before += __shfl_sync(~0u, sum, 31);
-  }
-  if (lane == 0) first_splits[0] = 0;
-}
-
-// A split of a tile and a key/value head.
-struct DecodeUnit {
-  AttentionTile tile;
-  int tile_index = 0;
-  int kv_head = 0;
-  int split = 0;
-  int pages = 0;
-};
-
-// Units in the order of tiles, splits, heads: neighbours are so in memory, too.
-class DecodeUnits {
- public:
-  __device__ __forceinline__ DecodeUnits(const PagedAttentionParams& p, const int* first_splits)
-      : p_(p), first_splits_(first_splits) {}
-
-  __device__ __forceinline__ int count() const {
-    return first_splits_[p_.num_tiles] * static_cast<int>(p_.num_kv_heads);
-  }
-  __device__ __forceinline__ DecodeUnit operator[](int index) const {
-    const int heads = static_cast<int>(p_.num_kv_heads), split = index / heads;
-    int low = 0, high = static_cast<int>(p_.num_tiles);  // the tile is in low .. high - 1
-    while (high - low > 1) {
-      const int middle = (low + high) / 2;
-      (first_splits_[middle] <= split ? low : high) = middle;
-    }
-    DecodeUnit unit;
-    unit.tile = p_.tiles[low];
-    unit.tile_index = low;
-    unit.kv_head = index % heads;
-    unit.split = split - first_splits_[low];
-    unit.pages =
-        min(kPagesPerSplit, unit.tile.position / kPageTokens + 1 - unit.split * kPagesPerSplit);
-    return unit;
-  }
-
- private:
-  const PagedAttentionParams& p_;
-  const int* const first_splits_;
-};
 
 // A warp's units: first, first + step, ... before end.
 struct UnitRange {
@@ -128,11 +72,17 @@ class PageCopier {
     LookUp();
   }
 
+  // Whether the next page holds the token of this step.
+  __device__ __forceinline__ bool NextIsNewest() const {
+    return page_ < pages_ ? has_newest_ && page_ == pages_ - 1 : newest_ahead_ && pages_ahead_ == 1;
+  }
+
   // One more page, if there is one, to the slot after the last. All lanes have let it go.
   __device__ __forceinline__ void CopyNext() {
     if (page_ == pages_) {
       from_ = from_ahead_;
       pages_ = pages_ahead_;
+      has_newest_ = newest_ahead_;
       page_ = 0;
       LookUp();
     }
@@ -154,6 +104,7 @@ class PageCopier {
     const DecodeUnit unit = units_[range_.first];
     range_.first += range_.step;
     pages_ahead_ = unit.pages;
+    newest_ahead_ = unit.split == unit.splits - 1;
     const int page = min(static_cast<int>(threadIdx.x) % 32, unit.pages - 1);
     from_ahead_ = Place(p_, unit.tile, unit.kv_head).page(p_, unit.split * kPagesPerSplit + page);
   }
@@ -166,49 +117,136 @@ class PageCopier {
   int slot_ = 0;
   const char* from_ = nullptr;  // lane i: page i of the unit
   int page_ = 0, pages_ = 0;
+  bool has_newest_ = false;
   const char* from_ahead_ = nullptr;  // of the unit after it
   int pages_ahead_ = 0;
+  bool newest_ahead_ = false;
 };
+
+// A lane's part of what the block has merged of a head. Rows from `group` on are nobody's.
+template <int kHeadDim>
+__device__ __forceinline__ void LoadMerged(const HopperDecodeShared<kHeadDim>& shared, int group,
+                                           WarpSums<kHeadDim>* sums) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if (8 * r >= group) break;
+    sums->row[r] = shared.row[r][lane];
+#pragma unroll
+    for (int n = 0; n < kHeadDim / 8; ++n) {
+      const float2 out = shared.out[n][r][lane];
+      sums->out[n][2 * r] = out.x;
+      sums->out[n][2 * r + 1] = out.y;
+    }
+  }
+}
+
+template <int kHeadDim>
+__device__ __forceinline__ void StoreMerged(const WarpSums<kHeadDim>& sums, int group,
+                                            HopperDecodeShared<kHeadDim>* shared) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if (8 * r >= group) break;
+    shared->row[r][lane] = sums.row[r];
+#pragma unroll
+    for (int n = 0; n < kHeadDim / 8; ++n) {
+      shared->out[n][r][lane] = make_float2(sums.out[n][2 * r], sums.out[n][2 * r + 1]);
+    }
+  }
+}
+
+// What a warp does with a split when it has its turn. `offset`: of its rows, as for LoadQueries.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void MergeUnit(const PagedAttentionParams& p, const DecodeUnit& unit,
+                                          const DecodeShare& share, const int64_t (&offset)[2],
+                                          const DecodePartials& partials,
+                                          const WarpSums<kHeadDim>& sums,
+                                          HopperDecodeShared<kHeadDim>* shared) {
+  const auto store = [&](const WarpSums<kHeadDim>& what) {
+    StorePartial(p, partials, unit.tile_index, unit.kv_head, unit.split, what);
+  };
+  if (unit.index - unit.split < share.begin) return store(sums);  // another block has the first
+  const int group = static_cast<int>(p.num_heads / p.num_kv_heads);
+  WarpSums<kHeadDim> merged;
+  Clear(&merged);
+  if (unit.split > 0) LoadMerged(*shared, group, &merged);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    if (8 * r < group) MergeRow(r, sums.row[r], sums, &merged);
+  }
+  if (unit.split == unit.splits - 1) {
+    StoreRows(merged, offset, static_cast<T*>(p.out));
+  } else if (unit.index == share.end - 1) {
+    store(merged);
+  } else {
+    StoreMerged(merged, group, shared);
+  }
+}
+
+// A split: the sums of its keys, page by page. `slot` and `parity` go on with the warp's pages.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void AttendUnit(const DecodeUnit& unit,
+                                           const WarpRows<T, kHeadDim>& rows, float scale_log2,
+                                           HopperDecodeShared<kHeadDim>* shared,
+                                           PageCopier<kHeadDim>* copier, int* slot,
+                                           uint32_t* parity, WarpSums<kHeadDim>* sums) {
+  const int warp = threadIdx.x / 32;
+  Clear(sums);
+  for (int page = 0; page < unit.pages; ++page) {
+    T* const keys = reinterpret_cast<T*>(shared->slots[warp][*slot]);
+    const int first_key = (unit.split * kPagesPerSplit + page) * kPageTokens;
+    shared->full[warp][*slot].Wait(*parity);
+    if (unit.tile.position + 1 - first_key < kPageTokens) {
+      ClearRowsFrom<T, kHeadDim>(keys + kTileElements<kHeadDim>,
+                                 unit.tile.position + 1 - first_key);
+      // What was stored here comes before what the copy engine writes next.
+      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+      __syncwarp();
+    }
+    AttendPage<T, kHeadDim>(rows, keys, first_key, scale_log2, sums);
+    __syncwarp();
+    copier->CopyNext();
+    if (++*slot == HopperDecodeShared<kHeadDim>::kSlots) {
+      *slot = 0;
+      *parity ^= 1;
+    }
+  }
+}
 
 // All units of a warp.
 template <typename T, int kHeadDim>
 __device__ __forceinline__ void AttendUnits(const PagedAttentionParams& p, const DecodeUnits& units,
-                                            const UnitRange& range, float scale_log2,
+                                            const DecodeShare& share, float scale_log2,
                                             const DecodePartials& partials,
                                             HopperDecodeShared<kHeadDim>* shared) {
   using Shared = HopperDecodeShared<kHeadDim>;
   const int warp = threadIdx.x / 32;
+  const UnitRange range = {share.begin + warp, share.end, Shared::kWarps};
   PageCopier<kHeadDim> copier(p, units, range, shared);
-  for (int i = 0; i < Shared::kSlots; ++i) copier.CopyNext();
+  // Pages of earlier steps need not wait for the kernel before.
+  int copies = 0;
+  for (; p.may_read_ahead && copies < Shared::kSlots && !copier.NextIsNewest(); ++copies) {
+    copier.CopyNext();
+  }
+  WaitForPrevious();
+  for (; copies < Shared::kSlots; ++copies) copier.CopyNext();
   int slot = 0;
-  uint32_t parity = 0;
+  uint32_t parity = 0, turn = 0;
   for (int i = range.first; i < range.end; i += range.step) {
     const DecodeUnit unit = units[i];
     WarpRows<T, kHeadDim> rows;
     int64_t offset[2];
     SetUpRows<T, kHeadDim>(p, unit.tile, unit.kv_head, 0, &rows, offset);
     WarpSums<kHeadDim> sums;
-    Clear(&sums);
-    for (int page = 0; page < unit.pages; ++page) {
-      T* const keys = reinterpret_cast<T*>(shared->slots[warp][slot]);
-      const int first_key = (unit.split * kPagesPerSplit + page) * kPageTokens;
-      shared->full[warp][slot].Wait(parity);
-      if (unit.tile.position + 1 - first_key < kPageTokens) {
-        ClearRowsFrom<T, kHeadDim>(keys + kTileElements<kHeadDim>,
-                                   unit.tile.position + 1 - first_key);
-        // What was stored here comes before what the copy engine writes next.
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-        __syncwarp();
-      }
-      AttendPage<T, kHeadDim>(rows, keys, first_key, scale_log2, &sums);
-      __syncwarp();
-      copier.CopyNext();
-      if (++slot == Shared::kSlots) {
-        slot = 0;
-        parity ^= 1;
-      }
+    AttendUnit<T, kHeadDim>(unit, rows, scale_log2, shared, &copier, &slot, &parity, &sums);
+    if (i > share.begin) {
+      shared->turn[warp].Wait(turn);
+      turn ^= 1;
     }
-    StorePartial(p, partials, unit.tile_index, unit.kv_head, unit.split, sums);
+    MergeUnit<T, kHeadDim>(p, unit, share, offset, partials, sums, shared);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) shared->turn[(warp + 1) % Shared::kWarps].Arrive();
   }
 }
 
@@ -227,17 +265,14 @@ __global__ void __launch_bounds__(32 * HopperDecodeWarps(kHeadDim), 1)
     for (int i = 0; i < Shared::kWarps * Shared::kSlots; ++i) {
       shared->full[i / Shared::kSlots][i % Shared::kSlots].Init(1);
     }
+    for (StageBarrier& turn : shared->turn) turn.Init(1);
     PublishBarriers();
   }
   CountSplits(p, shared->first_splits);
   __syncthreads();
   const DecodeUnits units(p, shared->first_splits);
-  const int64_t count = units.count();
-  const int begin = static_cast<int>(count * blockIdx.x / gridDim.x);
-  const int end = static_cast<int>(count * (blockIdx.x + 1) / gridDim.x);
-  WaitForPrevious();  // what came before is known before the step
   AttendUnits<T, kHeadDim>(p, units,
-                           {begin + static_cast<int>(threadIdx.x) / 32, end, Shared::kWarps},
+                           units.ShareOf(static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)),
                            scale_log2, partials, shared);
 #endif
 }

@@ -7,6 +7,8 @@
 #include <type_traits>
 
 #include "kernels/cuda/dependent_launch.cuh"
+#include "kernels/cuda/hopper_bulk_store.cuh"
+#include "kernels/cuda/hopper_head_store.cuh"
 #include "kernels/cuda/hopper_matmul.h"
 #include "kernels/cuda/hopper_plan.h"
 #include "kernels/cuda/hopper_store.cuh"
@@ -18,6 +20,15 @@
 
 namespace sieve::cuda {
 namespace {
+
+// What becomes of the sums: they are stored or added, or are gates and ups, or heads to rotate.
+enum class Result { kSums, kGated, kHeads };
+
+// Where other results than sums go.
+struct Destination {
+  void* inner = nullptr;
+  RopeAndStoreParams rope;
+};
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
@@ -106,8 +117,9 @@ __device__ __forceinline__ StageBarrier* BeginChain(typename Tile::Shared* share
 }
 
 // A warpgroup's.
-template <typename Tile, typename T, bool kGated>
+template <typename Tile, typename T, Result kResult>
 __device__ __forceinline__ void Consume(const HopperArgs& args, typename Tile::Shared* shared) {
+  constexpr bool kGated = kResult == Result::kGated;
   const int warpgroup = threadIdx.x / kWarpgroupThreads;
   RingPosition<Tile::kStages> at;
   uint32_t turn = 0;
@@ -118,7 +130,7 @@ __device__ __forceinline__ void Consume(const HopperArgs& args, typename Tile::S
     }
     const TilePlace place = PlaceOf<Tile>(args, tile);
     const ChainPlace chain = {first_step == 0, first_step + steps == args.steps()};
-    if (!kGated && AddsToY(args.p, chain)) PrefetchY<Tile>(args.p, place);
+    if (!kGated && !args.stores_in_bulk && AddsToY(args.p, chain)) PrefetchY<Tile>(args.p, place);
     // `full` tells only odd from even uses: a warpgroup that waits for a stage while the other one
     // has the ring to itself would take an earlier use for its own.
     if (follows_other) {
@@ -132,21 +144,38 @@ __device__ __forceinline__ void Consume(const HopperArgs& args, typename Tile::S
 #pragma unroll
     for (int band = 0; band < Tile::kBands; ++band) KeepInPlace(sums[band]);
     Release(last);
+    char* const stored = shared->stored[warpgroup];
+    if constexpr (kResult == Result::kHeads) {
+      StoreHeads<Tile, T>(args, place, sums, warpgroup, stored);
+      return;
+    }
+    if constexpr (Tile::kIsLarge) {
+      if (args.stores_in_bulk) {
+        if constexpr (kGated) {
+          StoreGatedInBulk<Tile, T>(args, place, sums, warpgroup, stored);
+        } else {
+          StoreSumsInBulk<Tile>(args, place, chain, sums, warpgroup, stored);
+        }
+        return;
+      }
+    }
+    float* const floats = reinterpret_cast<float*>(stored);
     if constexpr (kGated) {
-      StoreGated<Tile, T>(args, place, sums, warpgroup, shared->stored[warpgroup]);
+      StoreGated<Tile, T>(args, place, sums, warpgroup, floats);
     } else {
       if (args.splits_chains && !chain.is_first) {  // after the other block
         ClusterArrive();
         ClusterWait();
       }
-      StoreSums<Tile>(args.p, place, chain, sums, warpgroup, shared->stored[warpgroup]);
+      StoreSums<Tile>(args.p, place, chain, sums, warpgroup, floats);
     }
   });
+  if (args.stores_in_bulk && StoresBoxes()) WaitUntilStored();
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
-template <typename Tile, typename T, bool kGated>
+template <typename Tile, typename T, Result kResult>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     HopperMatMulKernel(const __grid_constant__ HopperArgs args) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -163,9 +192,16 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   }
   __syncthreads();
   constexpr int kProducers = kWarpgroupThreads * kWarpgroups;
+  if constexpr (Tile::kIsLarge) {
+    if (threadIdx.x < kProducers) {
+      RaiseRegisters<232>();
+    } else {
+      LowerRegisters<40>();
+    }
+  }
   if (threadIdx.x < kProducers) {
     WaitForPrevious();
-    Consume<Tile, T, kGated>(args, shared);
+    Consume<Tile, T, kResult>(args, shared);
   } else if (threadIdx.x == kProducers) {
     Produce<Tile, true>(args, shared);
   } else if (threadIdx.x == kProducers + 32) {
@@ -181,16 +217,19 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 #endif
 }
 
-template <typename Tile, typename T, bool kGated>
-cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaStream_t stream) {
-  constexpr auto* kKernel = HopperMatMulKernel<Tile, T, kGated>;
+template <typename Tile, typename T, Result kResult>
+cudaError_t Launch(const MatMulParams& p, const Destination& out, bool splits_chains,
+                   cudaStream_t stream) {
+  constexpr bool kGated = kResult == Result::kGated;
+  constexpr auto* kKernel = HopperMatMulKernel<Tile, T, kResult>;
   constexpr int kBytes = static_cast<int>(sizeof(typename Tile::Shared));
   static const cudaError_t allowed =
       cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (allowed != cudaSuccess) return allowed;
   HopperArgs args;
   args.p = p;
-  args.inner = inner;
+  args.inner = out.inner;
+  args.rope = out.rope;
   args.token_tiles = static_cast<int>((p.num_tokens + Tile::kTokens - 1) / Tile::kTokens);
   args.output_tiles = static_cast<int>((p.outputs + Tile::kOutputs - 1) / Tile::kOutputs);
   args.splits_chains = splits_chains;
@@ -199,6 +238,15 @@ cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaS
   error = DescribeWeights(p.weights, p.dtype, p.outputs, p.inputs, Tile::kOutputs / kWeightTileRows,
                           &args.weights);
   if (error != cudaSuccess) return error;
+  if (Tile::kIsLarge && kResult != Result::kHeads && !splits_chains &&
+      (kGated || (p.bias == nullptr && p.outputs % 4 == 0))) {
+    args.stores_in_bulk = true;
+    error =
+        kGated ? DescribeRows(out.inner, p.dtype, p.num_tokens, p.outputs / 2, Tile::kTokens,
+                              &args.result)
+               : DescribeRows(p.y, DType::kF32, p.num_tokens, p.outputs, kBulkTokens, &args.result);
+    if (error != cudaSuccess) return error;
+  }
   const int tiles = args.token_tiles * args.output_tiles;
   LaunchShape shape;
   shape.grid = splits_chains ? 2 * tiles : std::min(tiles, ThisChip().multiprocessors);
@@ -209,15 +257,15 @@ cudaError_t Launch(const MatMulParams& p, void* inner, bool splits_chains, cudaS
   return LaunchDependent(kKernel, shape, stream, args);
 }
 
-template <typename T, bool kGated>
-cudaError_t LaunchPlan(const MatMulParams& p, void* inner, cudaStream_t stream) {
-  const HopperPlan plan =
-      PlanHopperMatMul(p.num_tokens, p.outputs, p.inputs, ThisChip().multiprocessors, !kGated);
+template <typename T, Result kResult>
+cudaError_t LaunchPlan(const MatMulParams& p, const Destination& out, cudaStream_t stream) {
+  const HopperPlan plan = PlanHopperMatMul(p.num_tokens, p.outputs, p.inputs,
+                                           ThisChip().multiprocessors, kResult == Result::kSums);
   const auto with_tokens = [&](auto bands) {
     constexpr int kBands = decltype(bands)::value;
     const auto launch = [&](auto tokens) {
       using Tile = HopperTile<kBands, decltype(tokens)::value>;
-      return Launch<Tile, T, kGated>(p, inner, plan.splits_chains, stream);
+      return Launch<Tile, T, kResult>(p, out, plan.splits_chains, stream);
     };
     if (plan.tokens == 16) return launch(std::integral_constant<int, 16>{});
     if (plan.tokens == 32) return launch(std::integral_constant<int, 32>{});
@@ -228,16 +276,33 @@ cudaError_t LaunchPlan(const MatMulParams& p, void* inner, cudaStream_t stream) 
   return with_tokens(std::integral_constant<int, 2>{});
 }
 
-template <bool kGated>
-cudaError_t Dispatch(const MatMulParams& p, void* inner, cudaStream_t stream) {
-  if (p.dtype == DType::kBF16) return LaunchPlan<__nv_bfloat16, kGated>(p, inner, stream);
-  return LaunchPlan<__half, kGated>(p, inner, stream);
+template <Result kResult>
+cudaError_t Dispatch(const MatMulParams& p, const Destination& out, cudaStream_t stream) {
+  if (p.dtype == DType::kBF16) return LaunchPlan<__nv_bfloat16, kResult>(p, out, stream);
+  return LaunchPlan<__half, kResult>(p, out, stream);
 }
 
 }  // namespace
 
+bool HopperHeadsSupport(const MatMulParams& params, const RopeAndStoreParams& rope) {
+  // Fewer are faster with more and smaller tiles.
+  constexpr int64_t kFewestTokens = 1024;
+  return params.num_tokens >= kFewestTokens && params.inputs <= kChainLength &&
+         rope.kv.head_dim == kBandOutputs && rope.kv.dtype == params.dtype && !rope.interleaved;
+}
+
+cudaError_t HopperHeads(const MatMulParams& params, const RopeAndStoreParams& rope,
+                        cudaStream_t stream) {
+  const Destination out = {.inner = nullptr, .rope = rope};
+  using Tile = HopperTile<2, 128>;
+  if (params.dtype == DType::kBF16) {
+    return Launch<Tile, __nv_bfloat16, Result::kHeads>(params, out, false, stream);
+  }
+  return Launch<Tile, __half, Result::kHeads>(params, out, false, stream);
+}
+
 cudaError_t HopperMatMul(const MatMulParams& params, cudaStream_t stream) {
-  return Dispatch<false>(params, nullptr, stream);
+  return Dispatch<Result::kSums>(params, {}, stream);
 }
 
 cudaError_t HopperGatedMatMul(const GatedMatMulParams& params, cudaStream_t stream) {
@@ -249,7 +314,7 @@ cudaError_t HopperGatedMatMul(const GatedMatMulParams& params, cudaStream_t stre
   product.num_tokens = params.num_tokens;
   product.outputs = 2 * params.intermediate;
   product.inputs = params.inputs;
-  return Dispatch<true>(product, params.inner, stream);
+  return Dispatch<Result::kGated>(product, {.inner = params.inner, .rope = {}}, stream);
 }
 
 }  // namespace sieve::cuda

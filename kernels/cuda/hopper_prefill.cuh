@@ -15,6 +15,7 @@
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/page_ring.cuh"
+#include "kernels/cuda/wgmma.cuh"
 #include "kernels/dtype.h"
 
 namespace sieve::cuda {
@@ -32,15 +33,6 @@ constexpr int HopperPrefillThreads(int64_t head_dim) {
 }
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-
-template <int kRegisters>
-__device__ __forceinline__ void RaiseRegisters() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-template <int kRegisters>
-__device__ __forceinline__ void LowerRegisters() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
 
 // A warp's part in its warpgroup's 64 rows.
 template <typename T, int kHeadDim>

@@ -10,13 +10,15 @@
 #include <cstdint>
 
 #include "kernels/cuda/matmul_params.h"
+#include "kernels/cuda/rope_params.h"
 #include "kernels/cuda/stage_barrier.cuh"
 #include "kernels/cuda/weight_tiles.h"
 
 namespace sieve::cuda {
 
 inline constexpr int kWarpgroups = 2, kWarpgroupThreads = 128;
-inline constexpr int kBandOutputs = 64;  // of one wgmma
+inline constexpr int kBandOutputs = 64;                     // of one wgmma
+inline constexpr int kBoxRowBytes = 128, kBulkTokens = 64;  // hopper_bulk_store.cuh
 inline constexpr int kStepsPerChain = static_cast<int>(kChainLength) / kWeightTileDepth;
 
 // A tile is kBands * 64 outputs of kTokens tokens. Two warpgroups take turns, a tile each: while
@@ -26,23 +28,26 @@ struct HopperTile {
   static constexpr int kBands = kBandsArg, kTokens = kTokensArg;
   static constexpr int kOutputs = kBandOutputs * kBands;
   static constexpr int kDepth = kWeightTileDepth;
-  static constexpr int kThreads = kWarpgroupThreads * kWarpgroups + 64;
   static constexpr int kStoredTokens = std::min(32, kTokens);  // that are stored at a time
   static constexpr int kStoredStride = kBandOutputs + 4;       // no bank is met twice
+  static constexpr bool kIsLarge = kBands == 2 && kTokens == 128;
+  // Whole warpgroups where registers are dealt anew.
+  static constexpr int kThreads = kWarpgroupThreads * kWarpgroups + (kIsLarge ? 128 : 64);
 
   struct Stage {
     char weights[kOutputs * kDepth * 2];
     char x[kTokens * kDepth * 2];
   };
   static constexpr int kMostBytes = 227 * 1024;
-  static constexpr int kStoreBytes =
-      kWarpgroups * kStoredTokens * kStoredStride * static_cast<int>(sizeof(float));
-  static constexpr int kStages =
-      std::min(16, (kMostBytes - kStoreBytes - 512) / static_cast<int>(sizeof(Stage)));
+  static constexpr int kStoredBytes =  // of a warpgroup
+      kIsLarge ? 2 * kBulkTokens * kBoxRowBytes
+               : kStoredTokens * kStoredStride * static_cast<int>(sizeof(float));
+  static constexpr int kStages = std::min(
+      16, (kMostBytes - kWarpgroups * kStoredBytes - 512) / static_cast<int>(sizeof(Stage)));
 
   struct Shared {
     Stage stages[kStages];  // 1024-byte aligned, as every part of them is
-    alignas(16) float stored[kWarpgroups][kStoredTokens * kStoredStride];
+    char stored[kWarpgroups][kStoredBytes];
     StageBarrier full[kStages], empty[kStages];
     StageBarrier turn[kWarpgroups];  // the other one has done its products
   };
@@ -55,10 +60,13 @@ struct HopperTile {
 struct HopperArgs {
   CUtensorMap weights;  // boxes of a tile's outputs
   CUtensorMap x;        // boxes of a tile's tokens
+  CUtensorMap result;   // boxes that are stored in bulk
   MatMulParams p;
-  void* inner = nullptr;  // of a gated product, instead of p.y: [num_tokens, p.outputs / 2]
+  RopeAndStoreParams rope;  // of queries, keys and values, instead of p.y
+  void* inner = nullptr;    // of a gated product, instead of p.y: [num_tokens, p.outputs / 2]
   int token_tiles = 0;
   int output_tiles = 0;
+  bool stores_in_bulk = false;
   bool splits_chains = false;  // a cluster of two blocks has one tile, and each of them a chain
 
   __device__ __forceinline__ int tiles() const { return token_tiles * output_tiles; }
@@ -73,10 +81,10 @@ struct TilePlace {
 };
 
 // Blocks that run at the same time shall read few different weights and activations, or the L2
-// cache would not deliver them fast enough: the order is outputs by outputs for 16 tiles of tokens.
+// cache would not deliver them fast enough: the order is outputs by outputs for 8 tiles of tokens.
 template <typename Tile>
 __device__ __forceinline__ TilePlace PlaceOf(const HopperArgs& args, int index) {
-  constexpr int kStrip = 16;
+  constexpr int kStrip = 8;
   const int first = index / (kStrip * args.output_tiles) * kStrip;
   const int height = min(kStrip, args.token_tiles - first);
   const int inside = index - first * args.output_tiles;

@@ -3,6 +3,7 @@
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/hopper_matmul.h"
 #include "kernels/cuda/portable_matmul.h"
+#include "kernels/cuda/rope.h"
 #include "kernels/cuda/this_chip.h"
 
 namespace sieve::cuda {
@@ -41,6 +42,15 @@ cudaError_t GatedMatMul(const GatedMatMulParams& params, cudaStream_t stream) {
                  .num_tokens = params.num_tokens,
                  .inner = params.intermediate},
                 stream);
+}
+
+cudaError_t ProjectHeads(const MatMulParams& params, const RopeAndStoreParams& rope,
+                         cudaStream_t stream) {
+  if (UsesHopper(params.dtype) && params.inputs % 8 == 0 && HopperHeadsSupport(params, rope)) {
+    return HopperHeads(params, rope, stream);
+  }
+  if (const cudaError_t error = MatMul(params, stream); error != cudaSuccess) return error;
+  return RopeAndStore(rope, stream);
 }
 
 int64_t GatedMatMulScratchFloats(const GatedMatMulParams& params) {

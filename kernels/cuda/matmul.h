@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/cuda/matmul_params.h"
+#include "kernels/cuda/rope_params.h"
 
 namespace sieve::cuda {
 
@@ -16,6 +17,11 @@ cudaError_t GatedMatMul(const GatedMatMulParams& params, cudaStream_t stream);
 
 // Floats that GatedMatMul needs at params.gate_up: none where one kernel does all.
 int64_t GatedMatMulScratchFloats(const GatedMatMulParams& params);
+
+// A MatMul, then RopeAndStore of its y, which is rope.qkv. Where one kernel does both, y is left as
+// it was.
+cudaError_t ProjectHeads(const MatMulParams& params, const RopeAndStoreParams& rope,
+                         cudaStream_t stream);
 
 }  // namespace sieve::cuda
 

@@ -1,7 +1,9 @@
+#include <algorithm>
+
 #include "kernels/cuda/dependent_launch.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/rope.h"
-#include "kernels/cuda/row_math.cuh"
+#include "kernels/cuda/rope_store.cuh"
 
 namespace sieve::cuda {
 namespace {
@@ -18,7 +20,7 @@ __global__ void AnglesKernel(RopeAnglesParams p) {
   p.sines[i] = sinf(angle);
 }
 
-// One block a token; a thread rotates pairs.
+// One block a token; a thread takes eight pairs.
 template <typename T>
 __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
   LetNextBegin();
@@ -26,34 +28,22 @@ __global__ void RopeAndStoreKernel(RopeAndStoreParams p) {
   const int d = static_cast<int>(p.kv.head_dim), half = d / 2;
   const int heads = static_cast<int>(p.num_heads), kv_heads = static_cast<int>(p.num_kv_heads);
   const float* in = p.qkv + t * (heads + 2 * kv_heads) * d;
-  const int position = p.positions[t];
-  const int64_t page =
-      p.block_tables[p.sequences[t] * p.block_table_stride + position / kPageTokens];
-  char* const page_base = p.kv.base + page * p.kv.page_stride;
-  const int slot = position % kPageTokens;
+  const CachePlace place = PlaceInCache(p, t);
   WaitForPrevious();
-  for (int i = threadIdx.x; i < (heads + 2 * kv_heads) * half; i += blockDim.x) {
-    const int head = i / half, pair = i % half;
-    const bool adjacent = p.interleaved || head >= heads + kv_heads;
-    const int first = adjacent ? 2 * pair : pair, second = adjacent ? 2 * pair + 1 : pair + half;
-    float a = in[head * d + first], b = in[head * d + second];
-    if (head < heads + kv_heads) {
-      const float2 rotated = Rotate(a, b, p.cosines[t * half + pair], p.sines[t * half + pair]);
-      a = rotated.x;
-      b = rotated.y;
+  for (int i = threadIdx.x; i < (heads + 2 * kv_heads) * half / kEight; i += blockDim.x) {
+    const int head = i / (half / kEight), pair = i % (half / kEight) * kEight;
+    const bool is_value = head >= heads + kv_heads, adjacent = p.interleaved || is_value;
+    const int first = adjacent ? 2 * pair : pair, second = first + (adjacent ? kEight : half);
+    float a[kEight], b[kEight];
+    LoadEight(in + head * d + first, a);
+    LoadEight(in + head * d + second, b);
+    if (!is_value) {
+      float cosine[kEight], sine[kEight];
+      LoadEight(p.cosines + t * half + pair, cosine);
+      LoadEight(p.sines + t * half + pair, sine);
+      RotateEight(cosine, sine, p.interleaved, a, b);
     }
-    if (head < heads) {
-      T* const q = static_cast<T*>(p.q) + (t * heads + head) * d;
-      q[first] = FromFloat<T>(a);
-      q[second] = FromFloat<T>(b);
-    } else {
-      const bool is_value = head >= heads + kv_heads;
-      const int kv_head = head - heads - (is_value ? kv_heads : 0);
-      T* const tile = reinterpret_cast<T*>(page_base + kv_head * p.kv.head_stride) +
-                      (is_value ? kPageTokens * d : 0);
-      tile[PageOffset(slot, first, d, sizeof(T))] = FromFloat<T>(a);
-      tile[PageOffset(slot, second, d, sizeof(T))] = FromFloat<T>(b);
-    }
+    StoreOfHead<T>(p, t, place, head, first, a, second, b);
   }
 }
 
@@ -67,10 +57,14 @@ cudaError_t RopeAngles(const RopeAnglesParams& params, cudaStream_t stream) {
 }
 
 cudaError_t RopeAndStore(const RopeAndStoreParams& params, cudaStream_t stream) {
+  if (params.kv.head_dim % (2 * kEight) != 0) return cudaErrorInvalidValue;
   if (params.num_tokens == 0) return cudaSuccess;
+  const int64_t pairs =
+      (params.num_heads + 2 * params.num_kv_heads) * params.kv.head_dim / 2 / kEight;
+  const auto threads = static_cast<unsigned>(std::min<int64_t>(kThreads, (pairs + 31) / 32 * 32));
   return WithElement(params.kv.dtype, [&](auto element) {
     const auto blocks = static_cast<unsigned>(params.num_tokens);
-    return LaunchDependent(RopeAndStoreKernel<decltype(element)>, {blocks, kThreads}, stream,
+    return LaunchDependent(RopeAndStoreKernel<decltype(element)>, {blocks, threads}, stream,
                            params);
   });
 }

@@ -17,6 +17,16 @@ class StageBarrier {
   __device__ __forceinline__ void Arrive() {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(Address()) : "memory");
   }
+  // One arrival of a whole warp.
+  __device__ __forceinline__ void ArriveOnce() {
+    asm volatile(
+        "{\n"
+        ".reg .pred one;\n"
+        "elect.sync _|one, 0xffffffff;\n"
+        "@one mbarrier.arrive.shared::cta.b64 _, [%0];\n"
+        "}\n" ::"r"(Address())
+        : "memory");
+  }
   // An arrival when all that this thread has asked CopyAsync16 for has come.
   __device__ __forceinline__ void ArriveAfterCopies() {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(Address())
@@ -39,20 +49,6 @@ class StageBarrier {
         "}\n" ::"r"(Address()),
         "r"(parity)
         : "memory");
-  }
-  // Whether it is.
-  __device__ __forceinline__ bool IsOver(uint32_t parity) const {
-    uint32_t over;
-    asm volatile(
-        "{\n"
-        ".reg .pred done;\n"
-        "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
-        "selp.u32 %0, 1, 0, done;\n"
-        "}\n"
-        : "=r"(over)
-        : "r"(Address()), "r"(parity)
-        : "memory");
-    return over != 0;
   }
   __device__ __forceinline__ uint32_t Address() const {
     return static_cast<uint32_t>(__cvta_generic_to_shared(&state_));

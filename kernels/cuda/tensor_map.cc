@@ -17,7 +17,7 @@ PFN_cuTensorMapEncodeTiled_v12000 Encoder() {
   return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
 }
 
-// A tensor of 16-bit elements, its dimensions from the innermost on; that one is contiguous.
+// A tensor of kF32, kF16 or kBF16, its dimensions from the innermost on; that one is contiguous.
 template <int kDimensions>
 cudaError_t Describe(const void* memory, DType dtype, const cuuint64_t (&sizes)[kDimensions],
                      const cuuint64_t (&stride_bytes)[kDimensions - 1],
@@ -27,8 +27,9 @@ cudaError_t Describe(const void* memory, DType dtype, const cuuint64_t (&sizes)[
   if (encode == nullptr) return cudaErrorNotSupported;
   cuuint32_t steps[kDimensions];
   for (cuuint32_t& step : steps) step = 1;
-  const CUtensorMapDataType type =
-      dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  const CUtensorMapDataType type = dtype == DType::kF32   ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32
+                                   : dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                                          : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   const CUresult result =
       encode(map, type, kDimensions, const_cast<void*>(memory), sizes, stride_bytes, box, steps,
              CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
@@ -40,10 +41,12 @@ cudaError_t Describe(const void* memory, DType dtype, const cuuint64_t (&sizes)[
 
 cudaError_t DescribeRows(const void* matrix, DType dtype, int64_t rows, int64_t columns,
                          int box_rows, CUtensorMap* map) {
-  return Describe<2>(matrix, dtype,
-                     {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
-                     {static_cast<cuuint64_t>(columns) * 2},
-                     {64, static_cast<cuuint32_t>(box_rows)}, CU_TENSOR_MAP_SWIZZLE_128B, map);
+  constexpr int kBoxBytes = 128;
+  const cuuint32_t element = dtype == DType::kF32 ? 4 : 2;
+  return Describe<2>(
+      matrix, dtype, {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)},
+      {static_cast<cuuint64_t>(columns) * element},
+      {kBoxBytes / element, static_cast<cuuint32_t>(box_rows)}, CU_TENSOR_MAP_SWIZZLE_128B, map);
 }
 
 cudaError_t DescribeWeights(const void* weights, DType dtype, int64_t outputs, int64_t inputs,

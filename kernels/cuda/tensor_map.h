@@ -10,10 +10,10 @@
 
 namespace sieve::cuda {
 
-// Describes for the copy engine a row-major matrix [rows, columns] of 16-bit elements, to be
-// fetched `box_rows` rows of 64 columns at a time; what lies outside comes as zeros. In shared
-// memory each row of a box is 128 bytes, with their 16-byte chunks permuted as in weight_tiles.h.
-// `matrix` is 16-byte aligned, `columns` a multiple of 8, `box_rows` at most 256.
+// Describes for the copy engine a row-major matrix [rows, columns] of kF32, kF16 or kBF16, to be
+// fetched or stored `box_rows` rows of 128 bytes at a time; what lies outside comes as zeros and is
+// not stored. In shared memory the 16-byte chunks of each row are permuted as in weight_tiles.h.
+// `matrix` and its rows are 16-byte aligned, `box_rows` is at most 256.
 // cudaErrorNotSupported where the driver cannot.
 cudaError_t DescribeRows(const void* matrix, DType dtype, int64_t rows, int64_t columns,
                          int box_rows, CUtensorMap* map);

@@ -28,6 +28,14 @@ struct StreamPosition {
       parity ^= 1;
     }
   }
+  // Advance by no more than the ring has.
+  __device__ __forceinline__ void Step(int slots, int ring_slots) {
+    since += slots;
+    slot += slots;
+    const bool around = slot >= ring_slots;
+    slot -= around ? ring_slots : 0;
+    parity ^= around ? 1 : 0;
+  }
 };
 
 struct StreamRing {
@@ -66,14 +74,9 @@ struct StreamRing {
     if (at.since >= count) empty[at.slot].Wait(at.parity ^ 1);
     full[at.slot].Wait(at.parity);
   }
-  // Whether Await would return at once, asked ahead of it.
-  __device__ __forceinline__ bool IsReady(const StreamPosition& at) const {
-    return (at.since < count || empty[at.slot].IsOver(at.parity ^ 1)) &&
-           full[at.slot].IsOver(at.parity);
-  }
   __device__ __forceinline__ void Release(const StreamPosition& at) const {
     __syncwarp();
-    if (threadIdx.x % 32 == 0) empty[at.slot].Arrive();
+    empty[at.slot].ArriveOnce();
   }
 };
 

@@ -12,6 +12,16 @@
 
 namespace sieve::cuda {
 
+// A warpgroup's threads may use more registers, or need fewer, of those that the block has.
+template <int kRegisters>
+__device__ __forceinline__ void RaiseRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void LowerRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
 // Names a matrix in shared memory whose rows are 64 elements of 16 bits (128 bytes), 1024-byte
 // aligned, the 16-byte chunks of row r permuted by r % 8: as TMA's 128-byte swizzle leaves it, and
 // as weights lie in device memory. Adding 2 moves on by 16 elements of each row.

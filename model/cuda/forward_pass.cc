@@ -35,6 +35,7 @@ ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base
   Carver carver(base);
   Activations act;
   act.hidden = carver.Take<float>(t * config_.hidden_size);
+  act.row_hidden = carver.Take<float>(limits.max_sequences * config_.hidden_size);
   act.normed = carver.Take<char>(t * config_.hidden_size * element);
   act.qkv = carver.Take<float>(t * std::max(QkvCols(), config_.hidden_size));
   act.q = carver.Take<char>(t * q_cols * element);
@@ -159,31 +160,43 @@ cudaError_t ForwardPass::Launch(const StepArrays& arrays, const StepShape& shape
                          .num_tokens = shape.tokens,
                          .hidden = config_.hidden_size},
                         stream));
-  SIEVE_TRY(cuda::RopeAngles({.positions = arrays.positions,
-                              .frequencies = act_.frequencies,
-                              .cosines = act_.cosines,
-                              .sines = act_.sines,
-                              .num_tokens = shape.tokens,
-                              .half = config_.head_dim / 2},
-                             stream));
+  SIEVE_TRY(Angles(arrays.positions, shape.tokens, stream));
   Rows rows = {act_.hidden, act_.attention, shape.tokens};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    SIEVE_TRY(QkvBlock(arrays, shape, table_stride, layer, stream));
-    if (layer + 1 == config_.num_layers && shape.logit_rows == 0) return cudaSuccess;
-    SIEVE_TRY(Attend(arrays, shape, table_stride, layer, stream));
-    if (layer + 1 == config_.num_layers) SIEVE_TRY(KeepLogitRows(arrays, shape, &rows, stream));
+    if (layer + 1 < config_.num_layers) {
+      SIEVE_TRY(QkvBlock(arrays, {act_.hidden, arrays.positions, shape.tokens}, table_stride, layer,
+                         stream));
+      SIEVE_TRY(Attend(arrays, shape, table_stride, layer, stream));
+    } else {
+      SIEVE_TRY(LastAttention(arrays, shape, table_stride, &rows, stream));
+      if (rows.count == 0) return cudaSuccess;
+    }
     SIEVE_TRY(AddProduct(weights_->layers[layer].o, rows.attention, rows, stream));
     SIEVE_TRY(MlpBlock(rows, layer, stream));
   }
   return Head(rows, stream);
 }
 
-cudaError_t ForwardPass::KeepLogitRows(const StepArrays& arrays, const StepShape& shape, Rows* rows,
-                                       cudaStream_t stream) {
+cudaError_t ForwardPass::Angles(const int32_t* positions, int64_t tokens, cudaStream_t stream) {
+  return cuda::RopeAngles({.positions = positions,
+                           .frequencies = act_.frequencies,
+                           .cosines = act_.cosines,
+                           .sines = act_.sines,
+                           .num_tokens = tokens,
+                           .half = config_.head_dim / 2},
+                          stream);
+}
+
+cudaError_t ForwardPass::LastAttention(const StepArrays& arrays, const StepShape& shape,
+                                       int64_t table_stride, Rows* rows, cudaStream_t stream) {
+  if (shape.few_rows) return AttendRows(arrays, shape, table_stride, rows, stream);
+  const int64_t last = config_.num_layers - 1;
+  SIEVE_TRY(
+      QkvBlock(arrays, {act_.hidden, arrays.positions, shape.tokens}, table_stride, last, stream));
+  SIEVE_TRY(Attend(arrays, shape, table_stride, last, stream));
   if (shape.only_decodes) return cudaSuccess;  // all of them, in order
   const int64_t q_cols = config_.num_heads * config_.head_dim;
-  // Neither is needed any more.
-  const Rows kept = {act_.qkv, act_.q, shape.logit_rows};
+  const Rows kept = {act_.row_hidden, act_.q, shape.logit_rows};  // queries are not needed any more
   SIEVE_TRY(cuda::GatherRows({.from = rows->residual,
                               .rows = arrays.logit_rows,
                               .out = kept.residual,
@@ -200,6 +213,36 @@ cudaError_t ForwardPass::KeepLogitRows(const StepArrays& arrays, const StepShape
   return cudaSuccess;
 }
 
+cudaError_t ForwardPass::AttendRows(const StepArrays& arrays, const StepShape& shape,
+                                    int64_t table_stride, Rows* rows, cudaStream_t stream) {
+  const int64_t last = config_.num_layers - 1;
+  SIEVE_TRY(QkvBlock(arrays,
+                     {.residual = act_.hidden,
+                      .positions = arrays.positions,
+                      .count = shape.tokens,
+                      .queries = false},
+                     table_stride, last, stream));
+  *rows = {act_.row_hidden, act_.attention, shape.logit_rows};
+  if (rows->count == 0) return cudaSuccess;
+  SIEVE_TRY(cuda::GatherRows({.from = act_.hidden,
+                              .rows = arrays.logit_rows,
+                              .out = rows->residual,
+                              .num_rows = rows->count,
+                              .row_bytes = config_.hidden_size * 4},
+                             stream));
+  SIEVE_TRY(Angles(arrays.row_positions, rows->count, stream));
+  SIEVE_TRY(QkvBlock(arrays,
+                     {.residual = rows->residual,
+                      .positions = arrays.row_positions,
+                      .count = rows->count,
+                      .keys_and_values = false},
+                     table_stride, last, stream));
+  cuda::PagedAttentionParams p = AttentionOf(arrays, table_stride, last);
+  p.tiles = arrays.row_tiles;
+  p.num_tiles = rows->count;
+  return cuda::DecodeAttention(p, shape.row_splits, act_.partials, stream);
+}
+
 cudaError_t ForwardPass::Norm(const float* weight, const float* residual, int64_t tokens,
                               cudaStream_t stream) {
   return cuda::RmsNorm({.x = residual,
@@ -214,16 +257,21 @@ cudaError_t ForwardPass::Norm(const float* weight, const float* residual, int64_
 
 cudaError_t ForwardPass::Product(const CudaMatrix& matrix, const void* x, int64_t tokens, float* y,
                                  cudaStream_t stream, bool accumulate) {
-  return cuda::MatMul({.weights = matrix.data,
-                       .x = x,
-                       .bias = matrix.bias,
-                       .y = y,
-                       .dtype = dtype_,
-                       .num_tokens = tokens,
-                       .outputs = matrix.outputs,
-                       .inputs = matrix.inputs,
-                       .accumulate = accumulate},
-                      stream);
+  cuda::MatMulParams p = ProductOf(matrix, x, tokens, y);
+  p.accumulate = accumulate;
+  return cuda::MatMul(p, stream);
+}
+
+cuda::MatMulParams ForwardPass::ProductOf(const CudaMatrix& matrix, const void* x, int64_t tokens,
+                                          float* y) const {
+  return {.weights = matrix.data,
+          .x = x,
+          .bias = matrix.bias,
+          .y = y,
+          .dtype = dtype_,
+          .num_tokens = tokens,
+          .outputs = matrix.outputs,
+          .inputs = matrix.inputs};
 }
 
 cudaError_t ForwardPass::AddProduct(const CudaMatrix& matrix, const void* x, const Rows& rows,
@@ -231,42 +279,53 @@ cudaError_t ForwardPass::AddProduct(const CudaMatrix& matrix, const void* x, con
   return Product(matrix, x, rows.count, rows.residual, stream, /*accumulate=*/true);
 }
 
-cudaError_t ForwardPass::QkvBlock(const StepArrays& arrays, const StepShape& shape,
+cudaError_t ForwardPass::QkvBlock(const StepArrays& arrays, const Projection& projection,
                                   int64_t table_stride, int64_t layer, cudaStream_t stream) {
   const CudaLayerWeights& w = weights_->layers[layer];
-  SIEVE_TRY(Norm(w.attention_norm, act_.hidden, shape.tokens, stream));
-  SIEVE_TRY(Product(w.qkv, act_.normed, shape.tokens, act_.qkv, stream));
-  return cuda::RopeAndStore({.qkv = act_.qkv,
+  const int64_t heads = projection.queries ? config_.num_heads : 0;
+  const int64_t kv_heads = projection.keys_and_values ? config_.num_kv_heads : 0;
+  const int64_t first = projection.queries ? 0 : config_.num_heads * config_.head_dim;
+  const CudaMatrix matrix =
+      w.qkv.Part(first, (heads + 2 * kv_heads) * config_.head_dim, InfoOf(dtype_).bytes);
+  SIEVE_TRY(Norm(w.attention_norm, projection.residual, projection.count, stream));
+  return cuda::ProjectHeads(ProductOf(matrix, act_.normed, projection.count, act_.qkv),
+                            {.qkv = act_.qkv,
                              .cosines = act_.cosines,
                              .sines = act_.sines,
                              .block_tables = arrays.block_tables,
                              .block_table_stride = table_stride,
                              .sequences = arrays.sequences,
-                             .positions = arrays.positions,
+                             .positions = projection.positions,
                              .kv = Layer(layer),
                              .q = act_.q,
-                             .num_tokens = shape.tokens,
-                             .num_heads = config_.num_heads,
-                             .num_kv_heads = config_.num_kv_heads,
+                             .num_tokens = projection.count,
+                             .num_heads = heads,
+                             .num_kv_heads = kv_heads,
                              .interleaved = config_.rope_interleaved},
                             stream);
 }
 
+cuda::PagedAttentionParams ForwardPass::AttentionOf(const StepArrays& arrays, int64_t table_stride,
+                                                    int64_t layer) const {
+  return {.kv = Layer(layer),
+          .q = act_.q,
+          .out = act_.attention,
+          .block_tables = arrays.block_tables,
+          .block_table_stride = table_stride,
+          .num_heads = config_.num_heads,
+          .num_kv_heads = config_.num_kv_heads,
+          .scale = ScoreScale(config_)};
+}
+
 cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape,
                                 int64_t table_stride, int64_t layer, cudaStream_t stream) {
-  cuda::PagedAttentionParams p = {.kv = Layer(layer),
-                                  .q = act_.q,
-                                  .out = act_.attention,
-                                  .tiles = arrays.tiles,
-                                  .num_tiles = shape.prefill_tiles,
-                                  .block_tables = arrays.block_tables,
-                                  .block_table_stride = table_stride,
-                                  .num_heads = config_.num_heads,
-                                  .num_kv_heads = config_.num_kv_heads,
-                                  .scale = ScoreScale(config_)};
+  cuda::PagedAttentionParams p = AttentionOf(arrays, table_stride, layer);
+  p.tiles = arrays.tiles;
+  p.num_tiles = shape.prefill_tiles;
   SIEVE_TRY(cuda::PrefillAttention(p, stream));
   p.tiles += shape.prefill_tiles;
   p.num_tiles = shape.decode_tiles;
+  p.may_read_ahead = true;  // sequences of one new token each
   return cuda::DecodeAttention(p, shape.max_splits, act_.partials, stream);
 }
 

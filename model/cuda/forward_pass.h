@@ -6,7 +6,9 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "kernels/cuda/attention_params.h"
 #include "kernels/cuda/decode_step.h"
+#include "kernels/cuda/matmul_params.h"
 #include "kernels/cuda/paged_kv.h"
 #include "kernels/dtype.h"
 #include "model/config.h"
@@ -48,6 +50,7 @@ class ForwardPass {
   // T tokens; element: of the model's type.
   struct Activations {
     float* hidden = nullptr;       // [T, hidden]
+    float* row_hidden = nullptr;   // [max_logit_rows, hidden]
     void* normed = nullptr;        // [T, hidden], element
     float* qkv = nullptr;          // [T, (num_heads + 2 num_kv_heads) head_dim], or [T, hidden]
     void* q = nullptr;             // [T, num_heads, head_dim], element
@@ -78,19 +81,35 @@ class ForwardPass {
     const void* attention = nullptr;  // [count, num_heads, head_dim], element
     int64_t count = 0;
   };
+  // What the first half of a layer projects: of which tokens, and to which heads.
+  struct Projection {
+    const float* residual = nullptr;     // [count, hidden]
+    const int32_t* positions = nullptr;  // [count], as act_.cosines and sines
+    int64_t count = 0;
+    bool queries = true, keys_and_values = true;
+  };
   // Projections and rotation; keys and values into the cache.
-  cudaError_t QkvBlock(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
+  cudaError_t QkvBlock(const StepArrays& arrays, const Projection& projection, int64_t table_stride,
                        int64_t layer, cudaStream_t stream);
-  // In the last layer the rows whose logits are wanted, in their order, are all that is.
-  cudaError_t KeepLogitRows(const StepArrays& arrays, const StepShape& shape, Rows* rows,
-                            cudaStream_t stream);
   cudaError_t Attend(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
                      int64_t layer, cudaStream_t stream);
+  // The last layer up to its attention, of which the rows whose logits are wanted, in their order,
+  // are kept.
+  cudaError_t LastAttention(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
+                            Rows* rows, cudaStream_t stream);
+  // The same where these rows are few: keys and values of all tokens, but no more.
+  cudaError_t AttendRows(const StepArrays& arrays, const StepShape& shape, int64_t table_stride,
+                         Rows* rows, cudaStream_t stream);
+  cudaError_t Angles(const int32_t* positions, int64_t tokens, cudaStream_t stream);
+  cuda::PagedAttentionParams AttentionOf(const StepArrays& arrays, int64_t table_stride,
+                                         int64_t layer) const;
   cudaError_t MlpBlock(const Rows& rows, int64_t layer, cudaStream_t stream);
   cudaError_t Head(const Rows& rows, cudaStream_t stream);
   // y (+)= matrix x, for so many tokens.
   cudaError_t Product(const CudaMatrix& matrix, const void* x, int64_t tokens, float* y,
                       cudaStream_t stream, bool accumulate = false);
+  cuda::MatMulParams ProductOf(const CudaMatrix& matrix, const void* x, int64_t tokens,
+                               float* y) const;
   // Adds to the residual stream.
   cudaError_t AddProduct(const CudaMatrix& matrix, const void* x, const Rows& rows,
                          cudaStream_t stream);

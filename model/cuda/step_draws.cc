@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "kernels/cuda/host_copy.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {
@@ -114,6 +115,8 @@ absl::StatusOr<StepDraws> StepDraws::Create(int64_t max_draws, int64_t vocabular
   absl::StatusOr<CudaMemory> device = CudaMemory::Device(bytes, "what a step draws");
   if (!device.ok()) return device.status();
   draws.device_ = *std::move(device);
+  // All of it is copied to the host, also what no draw asks for.
+  SIEVE_RETURN_IF_CUDA(cudaMemset(draws.device_.data(), 0, bytes), "clearing what a step draws");
   for (Slot& slot : draws.slots_) {
     absl::StatusOr<CudaMemory> host = CudaMemory::PinnedHost(bytes, "what a step draws");
     if (!host.ok()) return host.status();
@@ -160,9 +163,8 @@ absl::Status StepDraws::Launch(const DrawInput& draws, const char* input, float*
                       .top_stride = slot.tops},
                      stream),
         "drawing tokens");
-    SIEVE_RETURN_IF_CUDA(
-        cudaMemcpyAsync(slot.host.data(), device_.data(), bytes, cudaMemcpyDeviceToHost, stream),
-        "copying what was drawn");
+    SIEVE_RETURN_IF_CUDA(cuda::CopyHost(device_.data(), slot.host.data(), bytes, stream),
+                         "copying what was drawn");
   }
   SIEVE_RETURN_IF_CUDA(slot.done.Record(stream), "recording the end of a step");
   next_ = 1 - next_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cuda/host_copy.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {
@@ -29,6 +30,8 @@ StepArrays StepInput::Carve(const Sizes& sizes, char* base, int64_t* bytes) {
   arrays.sequences = carver.Take<int32_t>(sizes.tokens);
   arrays.logit_rows = carver.Take<int32_t>(sizes.logit_rows);
   arrays.tiles = carver.Take<cuda::AttentionTile>(sizes.tiles);
+  arrays.row_positions = carver.Take<int32_t>(sizes.row_tiles);
+  arrays.row_tiles = carver.Take<cuda::AttentionTile>(sizes.row_tiles);
   // From here on a graph's arrays may be of any size.
   arrays.block_tables = carver.Take<int32_t>(sizes.pages);
   arrays.extra = carver.Take<char>(sizes.extra);
@@ -45,6 +48,7 @@ absl::StatusOr<StepInput> StepInput::Create(const StepLimits& limits, int64_t ti
   const Sizes largest = {.tokens = limits.max_tokens,
                          .logit_rows = limits.max_tokens,
                          .tiles = limits.max_tokens,
+                         .row_tiles = limits.max_tokens,
                          .pages = limits.max_sequences * limits.max_pages + 1,
                          .extra = max_extra};
   int64_t bytes = 0;
@@ -66,6 +70,7 @@ absl::StatusOr<StepInput::Sizes> StepInput::SizesOf(const Batch& batch, int64_t 
   Sizes sizes = {.tokens = std::max(tokens, bucket),
                  .logit_rows = std::max<int64_t>(batch.logit_rows.size(), bucket),
                  .tiles = bucket > 0 ? bucket - sequences : 0,
+                 .row_tiles = bucket > 0 ? 0 : static_cast<int64_t>(batch.logit_rows.size()),
                  .pages = bucket > sequences ? 1 : 0,
                  .extra = extra};
   int64_t longest = 0;
@@ -125,6 +130,18 @@ void StepInput::AddTiles(const Batch& batch, const StepArrays& host, StepShape* 
   shape->max_splits = CeilDiv(longest, cuda::kSplitTokens);
 }
 
+void StepInput::AddRows(const Batch& batch, const StepArrays& host, StepShape* shape) {
+  for (int32_t i = 0; i < shape->logit_rows; ++i) {
+    const int32_t token = batch.logit_rows[i], position = batch.positions[token];
+    host.row_positions[i] = position;
+    host.row_tiles[i] = {host.sequences[token], i, 1, position};
+    shape->row_splits =
+        std::max(shape->row_splits, CeilDiv(int64_t{position} + 1, cuda::kSplitTokens));
+  }
+  // One row's keys and values take about as long as those of a tile of many.
+  shape->few_rows = shape->logit_rows <= shape->prefill_tiles + shape->decode_tiles;
+}
+
 void StepInput::Fill(int64_t bucket, int32_t spare_page, int64_t spare_place,
                      const StepArrays& host, StepShape* shape) {
   if (shape->tokens == bucket) return;
@@ -156,11 +173,19 @@ absl::StatusOr<UploadedStep> StepInput::Upload(const Batch& batch, int64_t bucke
   std::copy(batch.logit_rows.begin(), batch.logit_rows.end(), host.logit_rows);
   AddSequences(batch, host);
   AddTiles(batch, host, &step.shape);
-  if (bucket > 0) Fill(bucket, spare_page, sizes->pages - 1, host, &step.shape);
+  if (bucket > 0) {
+    Fill(bucket, spare_page, sizes->pages - 1, host, &step.shape);
+  } else {
+    AddRows(batch, host, &step.shape);
+  }
   std::copy(extra.begin(), extra.end(), host.extra);
-  SIEVE_RETURN_IF_CUDA(cudaMemcpyAsync(device_memory_.data(), host_memory.data(), bytes,
-                                       cudaMemcpyHostToDevice, stream),
-                       "copying a step's input");
+  // Kernels may read what is constant in a step before the kernel before them is complete. A graph
+  // begins after all that was launched before it; a step without one does after a copy.
+  SIEVE_RETURN_IF_CUDA(
+      bucket > 0 ? cuda::CopyHost(host_memory.data(), device_memory_.data(), bytes, stream)
+                 : cudaMemcpyAsync(device_memory_.data(), host_memory.data(), bytes,
+                                   cudaMemcpyHostToDevice, stream),
+      "copying a step's input");
   return step;
 }
 

@@ -23,8 +23,12 @@ struct StepArrays {
   int32_t* sequences = nullptr;          // [tokens]: where in block_tables the pages begin
   int32_t* logit_rows = nullptr;         // [logit_rows]
   cuda::AttentionTile* tiles = nullptr;  // prefill's, then decoding's; sequence: as in `sequences`
-  int32_t* block_tables = nullptr;       // the sequences' pages, one list behind the other
-  char* extra = nullptr;                 // Upload's
+  // Of each row of logits, unless the step only decodes: its position, and a tile of it alone,
+  // whose first_token is the row of logits.
+  int32_t* row_positions = nullptr;
+  cuda::AttentionTile* row_tiles = nullptr;
+  int32_t* block_tables = nullptr;  // the sequences' pages, one list behind the other
+  char* extra = nullptr;            // Upload's
 };
 
 // The numbers that a launch depends on.
@@ -34,6 +38,9 @@ struct StepShape {
   int64_t decode_tiles = 0;
   int64_t max_splits = 0;  // of decoding
   int64_t logit_rows = 0;
+  int64_t row_splits = 0;  // of the rows of logits, as max_splits
+  // The rows of logits are so few that the last layer attends for less by row_tiles than by tiles.
+  bool few_rows = false;
   bool only_decodes = false;  // one token a sequence, and the logits of each, in order
 };
 
@@ -67,12 +74,13 @@ class StepInput {
 
  private:
   struct Sizes {
-    int64_t tokens = 0, logit_rows = 0, tiles = 0, pages = 0, extra = 0;
+    int64_t tokens = 0, logit_rows = 0, tiles = 0, row_tiles = 0, pages = 0, extra = 0;
   };
   static StepArrays Carve(const Sizes& sizes, char* base, int64_t* bytes);
   absl::StatusOr<Sizes> SizesOf(const Batch& batch, int64_t bucket, int64_t extra) const;
   void AddSequences(const Batch& batch, const StepArrays& host) const;
   void AddTiles(const Batch& batch, const StepArrays& host, StepShape* shape) const;
+  static void AddRows(const Batch& batch, const StepArrays& host, StepShape* shape);
   static void Fill(int64_t bucket, int32_t spare_page, int64_t spare_place, const StepArrays& host,
                    StepShape* shape);
 

@@ -55,17 +55,33 @@ TEST(CommandLineTest, ZerosThatWereGivenAreSent) {
 }
 
 TEST(CommandLineTest, EveryRequestFlagArrives) {
-  const auto line =
-      Parse({"generate", "--max-tokens=9", "--top_p=0.5", "--min_p=0.1", "--stop=a", "--stop=b,c",
-             "--stop_id=2,3", "--ignore_eos", "--n=4", "--repetition_penalty=2",
-             "--logit_bias=7:-100", "--presence_penalty=1", "--frequency_penalty=-1", "--model=m",
-             "--request_id=r", "--timeout=2s", "--json", "--stats", "--prompt=x"});
+  const auto line = Parse({"generate",
+                           "--max-tokens=9",
+                           "--top_p=0.5",
+                           "--min_p=0.1",
+                           "--stop=a",
+                           "--stop=b,c",
+                           "--stop_id=2,3",
+                           "--ignore_eos",
+                           "--n=4",
+                           "--repetition_penalty=2",
+                           "--logit_bias=7:-100",
+                           "--presence_penalty=1",
+                           "--frequency_penalty=-1",
+                           "--model=m",
+                           "--adapter=a",
+                           "--request_id=r",
+                           "--timeout=2s",
+                           "--json",
+                           "--stats",
+                           "--prompt=x"});
   ASSERT_TRUE(line.ok()) << line.status();
   const v1::GenerateRequest& request = line->generate;
   EXPECT_EQ(request.stop().max_tokens(), 9);
   EXPECT_THAT(request.stop().stop_texts(), ElementsAre("a", "b,c"));
   EXPECT_THAT(request.stop().stop_token_ids(), ElementsAre(2, 3));
   EXPECT_TRUE(request.stop().ignore_eos());
+  EXPECT_EQ(request.adapter(), "a");
   EXPECT_EQ(request.num_samples(), 4);
   EXPECT_EQ(request.sampling().top_p(), 0.5f);
   EXPECT_EQ(request.sampling().min_p(), 0.1f);

@@ -74,7 +74,12 @@ METHODS = {
     "Tokenize": pb.TokenizeRequest(text=pb.TextPrompt(text=b"hello")),
     "Detokenize": pb.DetokenizeRequest(token_ids=[1]),
     "GetModel": pb.GetModelRequest(),
+    "LoadAdapter": pb.LoadAdapterRequest(name="none"),
+    "UnloadAdapter": pb.UnloadAdapterRequest(name="none"),
+    "ListAdapters": pb.ListAdaptersRequest(),
 }
+# What a key that is no admin's may not do.
+ADMIN_METHODS = ("LoadAdapter", "UnloadAdapter")
 
 
 def test_every_method_is_known_here():
@@ -88,8 +93,9 @@ def test_every_method_asks_for_a_key(keyed, method):
                      bearer(keyed.entry["sha256"]), (("x-api-key", "wrong"),),
                      (("authorization", keyed.key),), (("x-sieve-tenant", "acme"),)):
         assert keyed.code(metadata, method, message) == UNAUTHENTICATED, metadata
+    allowed = grpc.StatusCode.PERMISSION_DENIED if method in ADMIN_METHODS else grpc.StatusCode.OK
     for metadata in (bearer(keyed.key), (("x-api-key", keyed.key),)):
-        assert keyed.code(metadata, method, message) == grpc.StatusCode.OK
+        assert keyed.code(metadata, method, message) == allowed
 
 
 def test_health_is_open(keyed):

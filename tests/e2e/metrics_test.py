@@ -12,6 +12,8 @@ from e2e.conftest import SMALL_CACHE
 
 ATTRIBUTED = "sieve_kv_attributed_bytes"
 ACTIVE = 'sieve_kv_bytes{state="active"}'
+# Their series are those of loaded adapters, of which this server has none.
+OF_ADAPTERS = {"sieve_adapter_load_seconds", "sieve_adapter_requests_total"}
 
 
 def test_a_scrape_has_what_is_documented_and_nothing_else(server):
@@ -21,7 +23,7 @@ def test_a_scrape_has_what_is_documented_and_nothing_else(server):
     document = (harness.ROOT / "docs/metrics.md").read_text()
     documented = set(re.findall(r"^\| `((?:sieve|process|exposer)_\w+)` \| (?:counter|gauge|histogram|summary) ",
                                 document, re.MULTILINE))
-    assert scraped == documented
+    assert scraped == documented - OF_ADAPTERS
 
 
 def test_startup_is_told_by_phase(server):

@@ -29,7 +29,8 @@ def test_reflection(server):
     assert {"sieve.v1.Generation", "grpc.health.v1.Health"} <= set(database.get_services())
     service = DescriptorPool(database).FindServiceByName("sieve.v1.Generation")
     assert {method.name for method in service.methods} == {
-        "Generate", "GenerateOnce", "EstimateCost", "Tokenize", "Detokenize", "GetModel"}
+        "Generate", "GenerateOnce", "EstimateCost", "Tokenize", "Detokenize", "GetModel", "LoadAdapter",
+        "UnloadAdapter", "ListAdapters"}
 
 
 def test_get_model(server):

@@ -34,7 +34,7 @@ def run(tmp_path):
 
 def test_a_line_a_test(run, tmp_path):
     program(tmp_path / ".gpu/bin/b_test", "echo '[  PASSED  ] 1 test.'")
-    assert run("run") == (0, "PASSED  a_test  0 s\nPASSED  b_test  0 s\n2 passed, 0 failed\n")
+    assert run("run") == (0, "PASSED  a_test  3 cases, 0 s\nPASSED  b_test  1 cases, 0 s\n2 passed, 0 failed\n")
 
 
 @pytest.mark.parametrize("text, verdict", [
@@ -49,13 +49,13 @@ def test_failures(run, tmp_path, text, verdict):
 
 def test_only_those_named(run, tmp_path):
     program(tmp_path / ".gpu/bin/b_test", "exit 1")
-    assert run("run", "a_test") == (0, "PASSED  a_test  0 s\n1 passed, 0 failed\n")
+    assert run("run", "a_test") == (0, "PASSED  a_test  3 cases, 0 s\n1 passed, 0 failed\n")
 
 
 def test_sanitizers(run, tmp_path):
     """The stand-in finds a race."""
     program(tmp_path / "path/compute-sanitizer",
-            '[[ "$*" != *racecheck* ]] || exit 86\nexec "${@: -1}"')
+            '[[ "$*" != *racecheck* ]] || exit 86\nexec "${@: -2}"')
     status, log = run("run", "--sanitize")
     assert status == 1 and "3 passed, 1 failed" in log
     for line in ("PASSED  a_test under memcheck", "FAILED (status 86)  a_test under racecheck",

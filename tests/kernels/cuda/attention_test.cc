@@ -65,6 +65,7 @@ class Sequences {
     p.num_heads = heads();
     p.num_kv_heads = shape_.kv_heads;
     p.scale = scale();
+    p.may_read_ahead = true;  // no kernel before this one writes pages
     if (kernel == Kernel::kDecode) {
       const int64_t splits = *std::max_element(lengths_.begin(), lengths_.end()) / kSplitTokens + 2;
       const DeviceBuffer<float> partials(

@@ -34,7 +34,7 @@ TEST(CudaElementwiseTest, EmbedCopiesRows) {
 TEST(CudaElementwiseTest, RmsNormIsTheSpecification) {
   constexpr int64_t kTokens = 3;
   for (const DType dtype : kDTypes) {
-    for (const int64_t hidden : {4, 576, 1028, 2048}) {
+    for (const int64_t hidden : {4, 576, 1028, 2048, 2052, 4100}) {
       const std::vector<float> x = RandomValues(kTokens * hidden, DType::kF32, 2);
       const std::vector<float> weight = RandomValues(hidden, DType::kF32, 3);
       const DeviceBuffer<float> device_x(x), device_weight(weight);

@@ -2,12 +2,16 @@
 
 #include "kernels/cuda/hopper_matmul.h"
 
+#include <limits>
+#include <map>
 #include <string>
 #include <tuple>
 
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/hopper_plan.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/portable_matmul.h"
+#include "kernels/cuda/rope.h"
 #include "kernels/cuda/this_chip.h"
 #include "tests/kernels/cuda/device_buffer.h"
 
@@ -105,6 +109,81 @@ TEST_P(HopperGatedMatMulTest, HasTheBitsOfProductAndSwiGlu) {
   }
 }
 
+class HopperHeadsTest : public testing::TestWithParam<std::tuple<DType, int64_t, int64_t>> {
+ protected:
+  void SetUp() override {
+    if (!ThisChip().is_hopper()) GTEST_SKIP() << "no Hopper device";
+  }
+};
+
+TEST_P(HopperHeadsTest, HasTheBitsOfProductAndRope) {
+  const auto [dtype, heads, kv_heads] = GetParam();
+  constexpr int64_t kTokens = 1100, kInputs = 200, kHeadDim = 64, kHalf = kHeadDim / 2;
+  const int64_t outputs = (heads + 2 * kv_heads) * kHeadDim;
+  const DeviceBuffer<char> weights(
+      EncodeWeights(RandomValues(outputs * kInputs, dtype, 1), dtype, outputs, kInputs)),
+      x(Encode(RandomValues(kTokens * kInputs, dtype, 2), dtype));
+  const DeviceBuffer<float> bias(RandomValues(outputs, DType::kF32, 3)), y(kTokens * outputs),
+      cosines(RandomValues(kTokens * kHalf, DType::kF32, 4)),
+      sines(RandomValues(kTokens * kHalf, DType::kF32, 5));
+  // Two sequences, whose pages lie apart.
+  std::vector<int32_t> positions(kTokens), sequences(kTokens), tables;
+  for (int32_t t = 0; t < kTokens; ++t) {
+    sequences[t] = t < 500 ? 0 : 10;
+    positions[t] = t < 500 ? 100 + t : t - 500;
+  }
+  for (int32_t page = 0; page < 20; ++page) tables.push_back(19 - page);
+  const DeviceBuffer<int32_t> device_positions(positions), device_sequences(sequences),
+      device_tables(tables);
+  const int64_t head_bytes = 2 * kPageTokens * kHeadDim * 2, cache_bytes = 20 * 8 * head_bytes;
+  for (const bool with_bias : {false, true}) {
+    const auto run = [&](auto project) {
+      const DeviceBuffer<char> q((kTokens * heads * kHeadDim + kGuard) * 2), cache(cache_bytes);
+      const MatMulParams product = {.weights = weights.get(),
+                                    .x = x.get(),
+                                    .bias = with_bias ? bias.get() : nullptr,
+                                    .y = y.get(),
+                                    .dtype = dtype,
+                                    .num_tokens = kTokens,
+                                    .outputs = outputs,
+                                    .inputs = kInputs};
+      const RopeAndStoreParams rope = {
+          .qkv = y.get(),
+          .cosines = cosines.get(),
+          .sines = sines.get(),
+          .block_tables = device_tables.get(),
+          .block_table_stride = 1,
+          .sequences = device_sequences.get(),
+          .positions = device_positions.get(),
+          .kv = {cache.get(), kv_heads * head_bytes, head_bytes, dtype, kHeadDim},
+          .q = q.get(),
+          .num_tokens = kTokens,
+          .num_heads = heads,
+          .num_kv_heads = kv_heads};
+      EXPECT_TRUE(HopperHeadsSupport(product, rope));
+      project(product, rope);
+      return std::pair(q.Read(), cache.Read());
+    };
+    const auto want = run([](const MatMulParams& product, const RopeAndStoreParams& rope) {
+      Check(PortableMatMul(product, nullptr));
+      Check(RopeAndStore(rope, nullptr));
+    });
+    const auto got = run([](const MatMulParams& product, const RopeAndStoreParams& rope) {
+      Check(ProjectHeads(product, rope, nullptr));
+    });
+    EXPECT_EQ(want.first, got.first) << with_bias;
+    EXPECT_EQ(want.second, got.second) << with_bias;
+  }
+}
+
+// Also tiles of which half has no outputs, and queries or keys and values alone.
+INSTANTIATE_TEST_SUITE_P(Sweep, HopperHeadsTest,
+                         testing::Combine(testing::Values(DType::kBF16, DType::kF16),
+                                          testing::Values(0, 3, 8), testing::Values(1, 4)));
+INSTANTIATE_TEST_SUITE_P(QueriesAlone, HopperHeadsTest,
+                         testing::Combine(testing::Values(DType::kBF16), testing::Values(5),
+                                          testing::Values(0)));
+
 std::vector<Shape> Shapes() {
   std::vector<Shape> shapes;
   // Edges of tiles of tokens.
@@ -137,6 +216,38 @@ std::vector<Shape> UngatedShapes() {
   return shapes;
 }
 
+// For each tile that a product may be planned with, the shape of least data that is.
+std::vector<Shape> ShapesOfEveryPlan(bool is_gated) {
+  constexpr int64_t kMultiprocessors = 132;  // of an H100 or H200
+  std::map<std::tuple<int, int, bool>, std::pair<int64_t, Shape>> least;
+  for (const int64_t inputs : {64, 4160, 6144, 8192}) {
+    for (const int64_t outputs : {16, 80, 208, 336, 464, 528, 912, 1040, 1424, 2064, 4240, 16400}) {
+      for (int64_t tokens = 3; tokens < 4000; tokens += 1 + tokens / 5) {
+        const HopperPlan plan =
+            PlanHopperMatMul(tokens, outputs, inputs, kMultiprocessors, !is_gated);
+        const int64_t data = (tokens + outputs) * inputs + tokens * outputs;
+        auto& best = least
+                         .try_emplace({plan.bands, plan.tokens, plan.splits_chains},
+                                      std::numeric_limits<int64_t>::max(), Shape{})
+                         .first->second;
+        if (data < best.first) best = {data, {tokens, outputs, inputs}};
+      }
+    }
+  }
+  std::vector<Shape> shapes;
+  for (const auto& [plan, best] : least) shapes.push_back(best.second);
+  return shapes;
+}
+
+// Of the portable kernel: its tiles of tokens, with one chain and with two.
+std::vector<Shape> PortableShapes() {
+  std::vector<Shape> shapes;
+  for (const int64_t tokens : {5, 13, 29, 70, 260}) {
+    for (const int64_t inputs : {72, 4168}) shapes.push_back({tokens, 48, inputs});
+  }
+  return shapes;
+}
+
 std::string NameOf(const testing::TestParamInfo<std::tuple<DType, Shape>>& info) {
   const auto& [dtype, shape] = info.param;
   return std::string(InfoOf(dtype).name) + "_" + std::to_string(shape.tokens) + "_" +
@@ -151,6 +262,18 @@ INSTANTIATE_TEST_SUITE_P(Sweep, HopperGatedMatMulTest,
                          testing::Combine(testing::Values(DType::kBF16, DType::kF16),
                                           testing::ValuesIn(Shapes())),
                          NameOf);
+
+const auto k16Bits = testing::Values(DType::kBF16, DType::kF16);
+
+// All that is compiled for itself; tests/gpu.sh runs these under compute-sanitizer.
+INSTANTIATE_TEST_SUITE_P(EveryKernel, HopperMatMulTest,
+                         testing::Combine(k16Bits, testing::ValuesIn(ShapesOfEveryPlan(false))),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(EveryKernel, HopperGatedMatMulTest,
+                         testing::Combine(k16Bits, testing::ValuesIn(ShapesOfEveryPlan(true))),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(EveryPortableKernel, HopperMatMulTest,
+                         testing::Combine(k16Bits, testing::ValuesIn(PortableShapes())), NameOf);
 
 }  // namespace
 }  // namespace sieve::cuda

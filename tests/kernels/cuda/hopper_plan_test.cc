@@ -41,9 +41,29 @@ TEST(HopperPlan, SmallMatricesAreSpreadOverTheChip) {
   }
 }
 
+// The fastest of all tiles, as measured on an H200.
+TEST(HopperPlan, DecodingTakesTheFastestTiles) {
+  const auto expect = [](int64_t tokens, int64_t outputs, int64_t inputs, int bands, int tile) {
+    const HopperPlan plan = Plan(tokens, outputs, inputs);
+    EXPECT_EQ(plan.bands, bands) << tokens << " " << outputs;
+    EXPECT_EQ(plan.tokens, tile) << tokens << " " << outputs;
+  };
+  expect(128, 3072, 2048, 1, 64);
+  expect(128, 2048, 2048, 1, 32);
+  expect(128, 16384, 2048, 1, 128);
+  expect(128, 2048, 8192, 1, 64);
+  expect(256, 3072, 2048, 1, 128);
+  expect(256, 2048, 2048, 1, 64);
+  expect(256, 16384, 2048, 2, 128);
+  expect(256, 2048, 8192, 1, 128);
+}
+
 TEST(HopperPlan, TwoChainsAreSplitWhereThereAreMultiprocessorsForBoth) {
   EXPECT_TRUE(Plan(32, 2048, 8192).splits_chains);
   EXPECT_TRUE(Plan(128, 2048, 8192).splits_chains);
+  for (const int64_t tokens : {1024, 8192, 32768}) {
+    EXPECT_FALSE(Plan(tokens, 2048, 8192).splits_chains) << tokens;
+  }
   EXPECT_FALSE(Plan(128, 2048, kChainLength).splits_chains);
   EXPECT_FALSE(Plan(128, 2048, 2 * kChainLength + 64).splits_chains);
   EXPECT_FALSE(PlanHopperMatMul(128, 2048, 8192, kMultiprocessors, false).splits_chains);

@@ -287,17 +287,20 @@ TEST_P(NsaAttentionTest, TheCutIntoStepsDoesNotShow) {
   }
 }
 
-TEST_P(NsaAttentionTest, TilesOfThePromptStayWhole) {
-  const int64_t tile = GetParam().config.query_tile;
-  if (tile == 1) GTEST_SKIP() << "no tiles";
+TEST(NsaAttention, TilesOfThePromptStayWhole) {
   std::mt19937_64 random(TestSeed());
-  for (const int64_t prompt : {383, 384, 385, 400, 460}) {
-    Layer layer(random, GetParam().shape, GetParam().config, 460, prompt);
-    const std::vector<float> whole = layer.Whole();
-    const int64_t tiled = prompt / tile * tile;
-    for (const int64_t step : {1, 3, 6}) {
-      const auto next = [&](int64_t t) { return t < tiled ? t + step * tile : t + step; };
-      EXPECT_TRUE(SameBits(layer.Steps(next), whole)) << prompt << " in steps of " << step;
+  for (const Case& c : Cases()) {
+    const int64_t tile = c.config.query_tile;
+    if (tile == 1) continue;
+    for (const int64_t prompt : {383, 384, 385, 400, 460}) {
+      Layer layer(random, c.shape, c.config, 460, prompt);
+      const std::vector<float> whole = layer.Whole();
+      const int64_t tiled = prompt / tile * tile;
+      for (const int64_t step : {1, 3, 6}) {
+        const auto next = [&](int64_t t) { return t < tiled ? t + step * tile : t + step; };
+        EXPECT_TRUE(SameBits(layer.Steps(next), whole))
+            << c.name << ", " << prompt << " in steps of " << step;
+      }
     }
   }
 }
@@ -315,16 +318,18 @@ TEST_P(NsaAttentionTest, LengthsAtEveryBorder) {
   for (const float v : all) ASSERT_TRUE(std::isfinite(v));
 }
 
-TEST_P(NsaAttentionTest, IsDenseWhereNothingIsLeftOut) {
-  AdapterConfig config = GetParam().config;
-  if (config.combiner == Combiner::kLiteral) GTEST_SKIP() << "never dense";
-  config.selected_blocks = 5;
+TEST(NsaAttention, IsDenseWhereNothingIsLeftOut) {
   std::mt19937_64 random(TestSeed());
-  // All candidates of the last block are selected.
-  const int64_t tokens = (5 + config.sink_blocks + config.window_blocks + 1) * kPageTokens;
-  Layer layer(random, GetParam().shape, config, tokens);
-  const std::vector<float> sparse = layer.Whole();
-  EXPECT_TRUE(SameBits(sparse, layer.Dense(0, tokens)));
+  for (const Case& c : Cases()) {
+    AdapterConfig config = c.config;
+    if (config.combiner == Combiner::kLiteral) continue;  // never dense
+    config.selected_blocks = 5;
+    // All candidates of the last block are selected.
+    const int64_t tokens = (5 + config.sink_blocks + config.window_blocks + 1) * kPageTokens;
+    Layer layer(random, c.shape, config, tokens);
+    const std::vector<float> sparse = layer.Whole();
+    EXPECT_TRUE(SameBits(sparse, layer.Dense(0, tokens))) << c.name;
+  }
 }
 
 // All blocks are alike, so that all scores are equal: the lowest blocks are selected.

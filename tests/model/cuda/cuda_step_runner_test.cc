@@ -14,6 +14,7 @@
 #include "model/cuda/cuda_transformer.h"
 #include "model/host_step_runner.h"
 #include "model/step_runner.h"
+#include "tests/model/cuda/step_kernel_llama.h"
 #include "tests/testdata/tiny_llama.h"
 
 namespace sieve {
@@ -23,18 +24,6 @@ using TokenIds = std::vector<int32_t>;
 
 constexpr int64_t kPagesEach = 4;
 constexpr int64_t kSteps = 150;
-
-TinyLlamaSpec Spec() {
-  TinyLlamaSpec spec;
-  spec.hidden_size = 192;
-  spec.intermediate_size = 448;
-  spec.num_layers = 3;
-  spec.num_heads = 6;
-  spec.num_kv_heads = 2;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
-  return spec;
-}
 
 // One that continues its prompt.
 struct Stream {
@@ -53,7 +42,7 @@ class CudaStepRunnerTest : public testing::Test {
  protected:
   void SetUp() override {
     const std::string path = testing::TempDir() + "/model";
-    ASSERT_TRUE(WriteTinyHfFolder(path, Spec()).ok());
+    ASSERT_TRUE(WriteTinyHfFolder(path, StepKernelLlama()).ok());
     auto checkpoint = OpenCheckpoint(path);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_ = *std::move(checkpoint);
@@ -69,11 +58,12 @@ class CudaStepRunnerTest : public testing::Test {
 
   // Prompts in the first step, then a token each a step; `ahead`: a step is submitted before the
   // one before it is collected.
-  Generated Run(StepRunner* runner, const std::vector<Stream>& streams, bool ahead) {
+  Generated Run(StepRunner* runner, const std::vector<Stream>& streams, bool ahead,
+                int64_t steps = kSteps) {
     Generated out;
     out.tokens.resize(streams.size());
     out.logprobs.resize(streams.size());
-    for (int64_t step = 0; step < kSteps && !HasFailure(); ++step) {
+    for (int64_t step = 0; step < steps && !HasFailure(); ++step) {
       Submit(runner, streams, step, out, ahead && step > 0);
       if (runner->in_flight() > (ahead ? 1 : 0)) Collect(runner, &out);
     }
@@ -187,13 +177,23 @@ TEST_F(CudaStepRunnerTest, TheDeviceDrawsWhatTheHostDraws) {
   }
 }
 
+// As small as can be, for compute-sanitizer; see tests/gpu.sh.
+TEST_F(CudaStepRunnerTest, FewStepsAhead) {
+  HostStepRunner host(model_.get());
+  std::vector<Stream> streams = Streams(9);
+  for (const int count : {9, 2}) {
+    streams.resize(count);
+    ExpectSame(Run(model_->step_runner(), streams, true, 3), Run(&host, streams, false, 3));
+  }
+}
+
 // Draws that the device's sampler does not take are the host's, and the step after them goes on.
 TEST_F(CudaStepRunnerTest, TheHostDrawsWhatTheDeviceCannot) {
   HostStepRunner host(model_.get());
   std::vector<Stream> streams = Streams(5);
   streams[2].params.logit_bias = {{4, 1.0f}, {4, 2.0f}};
-  const Generated expected = Run(&host, streams, /*ahead=*/false);
-  ExpectSame(Run(model_->step_runner(), streams, /*ahead=*/true), expected);
+  const Generated expected = Run(&host, streams, /*ahead=*/false, 20);
+  ExpectSame(Run(model_->step_runner(), streams, /*ahead=*/true, 20), expected);
 }
 
 TEST_F(CudaStepRunnerTest, SamplesOfOnePromptDrawFromOneRow) {
@@ -259,7 +259,7 @@ TEST_F(CudaStepRunnerTest, AStepThatIsRefusedIsNotInFlight) {
   EXPECT_TRUE(runner->Broken().ok());
   HostStepRunner host(model_.get());
   const std::vector<Stream> streams = Streams(4);
-  ExpectSame(Run(runner, streams, true), Run(&host, streams, false));
+  ExpectSame(Run(runner, streams, true, 20), Run(&host, streams, false, 20));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "model/checkpoint/checkpoint.h"
+#include "tests/model/cuda/step_kernel_llama.h"
 #include "tests/testdata/tiny_llama.h"
 
 namespace sieve {
@@ -21,14 +22,7 @@ using TokenIds = std::vector<int32_t>;
 constexpr int64_t kTablePages = 40;
 
 TinyLlamaSpec Spec() {
-  TinyLlamaSpec spec;
-  spec.hidden_size = 192;
-  spec.intermediate_size = 448;
-  spec.num_layers = 3;
-  spec.num_heads = 6;
-  spec.num_kv_heads = 2;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
+  TinyLlamaSpec spec = StepKernelLlama();
   spec.attention_bias = true;
   return spec;
 }
@@ -39,6 +33,9 @@ struct Piece {
   TokenIds pages;
   int64_t begin, count;
 };
+
+// Whose logits a step is asked for: of each piece's tokens.
+enum class Wanted { kAll, kLast, kNone };
 
 class CudaTransformerTest : public testing::Test {
  protected:
@@ -59,12 +56,11 @@ class CudaTransformerTest : public testing::Test {
             .max_context_tokens = 512};
   }
 
-  // The logits of every token of the pieces, or of the last of each.
-  std::vector<float> Step(const std::vector<Piece>& pieces, bool only_last = false) {
+  std::vector<float> Step(const std::vector<Piece>& pieces, Wanted wanted = Wanted::kAll) {
     TokenIds tokens, positions, offsets = {0}, tables, rows;
     for (const Piece& p : pieces) {
       for (int64_t i = p.begin; i < p.begin + p.count; ++i) {
-        if (!only_last || i + 1 == p.begin + p.count) {
+        if (wanted == Wanted::kAll || (wanted == Wanted::kLast && i + 1 == p.begin + p.count)) {
           rows.push_back(static_cast<int32_t>(tokens.size()));
         }
         tokens.push_back((*p.sequence)[i]);
@@ -145,6 +141,59 @@ TEST_F(CudaTransformerTest, BitsDoNotDependOnChunksNorOnTheBatch) {
   }
 }
 
+// Where few rows of logits are wanted, the last layer computes no others.
+TEST_F(CudaTransformerTest, BitsDoNotDependOnTheRowsThatAreWanted) {
+  const TokenIds sequence = Sequence(300, 1), other = Sequence(200, 2);
+  const TokenIds pages = {4, 7, 1, 0, 9}, other_pages = {10, 11, 12, 13};
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    SCOPED_TRACE(InfoOf(dtype).name);
+    Open(Spec(), Options(dtype));
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const int64_t vocabulary = model_->vocabulary_size();
+    const std::vector<float> whole = InSteps(sequence, pages, 300);
+    const std::vector<float> others = InSteps(other, other_pages, 200);
+    const auto row = [&](const std::vector<float>& logits, int64_t i) {
+      return std::vector<float>(logits.begin() + i * vocabulary,
+                                logits.begin() + (i + 1) * vocabulary);
+    };
+    EXPECT_TRUE(SameBits(row(whole, 299), Step({{&sequence, pages, 0, 300}}, Wanted::kLast)));
+    // Keys and values of a step that nobody wants logits of, then rows of several pieces.
+    Step({{&sequence, pages, 0, 130}, {&other, other_pages, 0, 150}}, Wanted::kNone);
+    const std::vector<float> both =
+        Step({{&sequence, pages, 130, 170}, {&other, other_pages, 150, 1}}, Wanted::kLast);
+    EXPECT_TRUE(SameBits(row(whole, 299), row(both, 0)));
+    EXPECT_TRUE(SameBits(row(others, 150), row(both, 1)));
+  }
+}
+
+// Prompts, their continuation and decoding of few and of many, as small as can be: what
+// tests/gpu.sh runs under compute-sanitizer, which slows steps down a hundredfold.
+TEST_F(CudaTransformerTest, FewStepsOfEachKind) {
+  const TokenIds sequence = Sequence(70, 6);
+  for (const auto& [dtype, intermediate] :
+       {std::pair(DType::kBF16, 448), std::pair(DType::kF16, 448), std::pair(DType::kBF16, 416)}) {
+    SCOPED_TRACE(InfoOf(dtype).name);
+    TinyLlamaSpec spec = Spec();
+    spec.intermediate_size = intermediate;
+    Open(spec, Options(dtype));
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const int64_t vocabulary = model_->vocabulary_size();
+    const std::vector<float> whole = Step({{&sequence, {2, 0}, 0, 70}});
+    const std::vector<float> chunk = Step({{&sequence, {2, 0}, 60, 5}});
+    EXPECT_EQ(std::memcmp(chunk.data(), &whole[60 * vocabulary], chunk.size() * 4), 0);
+    for (const int64_t sequences : {1, 2, 9}) {
+      const std::vector<float> all =
+          Step(std::vector<Piece>(sequences, Piece{&sequence, {2, 0}, 69, 1}));
+      for (int64_t s = 0; s < sequences; ++s) {
+        EXPECT_EQ(
+            std::memcmp(&all[s * vocabulary], &whole[69 * vocabulary], vocabulary * sizeof(float)),
+            0)
+            << s << " of " << sequences;
+      }
+    }
+  }
+}
+
 // Ten splits of attention, which is more than each block merges for itself and no power of two; as
 // many sequences as the model was made for, each with as long a context.
 TEST_F(CudaTransformerTest, LongContextsHaveTheSameBitsInAnyBatch) {
@@ -160,10 +209,10 @@ TEST_F(CudaTransformerTest, LongContextsHaveTheSameBitsInAnyBatch) {
   const int64_t vocabulary = model_->vocabulary_size();
   for (int64_t begin = 0; begin < sequence.size(); begin += 500) {
     const int64_t count = std::min<int64_t>(500, sequence.size() - begin);
-    Step({{&sequence, pages, begin, count}}, /*only_last=*/true);
+    Step({{&sequence, pages, begin, count}}, Wanted::kLast);
   }
   const int64_t last = sequence.size() - 1;
-  const std::vector<float> want = Step({{&sequence, pages, last - 2, 3}}, /*only_last=*/true);
+  const std::vector<float> want = Step({{&sequence, pages, last - 2, 3}}, Wanted::kLast);
   for (const float logit : want) ASSERT_TRUE(std::isfinite(logit));
   for (const int64_t sequences : {1, 2, 3, 8, 9, 12}) {
     const std::vector<float> all =
@@ -203,6 +252,70 @@ TEST_F(CudaTransformerTest, ACopiedPageIsReadLikeTheFirst) {
   model_->CopyPages({{5, 20}, {6, 21}});
   const std::vector<float> again = Step({{&sequence, {20, 21}, 99, 1}});
   EXPECT_EQ(std::memcmp(again.data(), &whole[99 * model_->vocabulary_size()], again.size() * 4), 0);
+}
+
+// A layer's pages are more bytes than a 32-bit number counts.
+TEST_F(CudaTransformerTest, APageIsCopiedInALargeCache) {
+  constexpr int32_t kPages = 70000;
+  CudaTransformerOptions options = Options(DType::kBF16);
+  options.cache_pages = kPages;
+  Open(Spec(), options);
+  ASSERT_TRUE(created_.ok()) << created_.status();
+  ASSERT_GT(model_->geometry().BytesPerPage() / Spec().num_layers * kPages, int64_t{1} << 31);
+  const TokenIds sequence = Sequence(40, 4);
+  const std::vector<float> whole = InSteps(sequence, {5}, 40);
+  model_->CopyPages({{5, kPages - 1}, {kPages - 1, 9}});
+  for (const int32_t page : {kPages - 1, 9}) {
+    const std::vector<float> again = Step({{&sequence, {page}, 39, 1}});
+    EXPECT_EQ(std::memcmp(again.data(), &whole[39 * model_->vocabulary_size()], again.size() * 4),
+              0)
+        << page;
+  }
+}
+
+// A step of fewer tokens than there may be sequences: no graph's batch is padded beyond it.
+TEST_F(CudaTransformerTest, StepsMayBeSmallerThanSequencesAreMany) {
+  CudaTransformerOptions options = Options(DType::kBF16);
+  options.max_step_tokens = 5;
+  options.max_sequences = 8;
+  Open(Spec(), options);
+  ASSERT_TRUE(created_.ok()) << created_.status();
+  const TokenIds sequence = Sequence(20, 7);
+  const std::vector<float> whole = InSteps(sequence, {1}, 5);
+  const int64_t vocabulary = model_->vocabulary_size();
+  for (const int64_t sequences : {1, 3, 4, 5}) {
+    const std::vector<float> all =
+        Step(std::vector<Piece>(sequences, Piece{&sequence, {1}, 19, 1}));
+    for (int64_t s = 0; s < sequences; ++s) {
+      EXPECT_EQ(std::memcmp(&all[s * vocabulary], &whole[19 * vocabulary], vocabulary * 4), 0)
+          << s << " of " << sequences;
+    }
+  }
+}
+
+// On Hopper their layers' addresses leave a decoding step's kernel 8 slots of shared memory, the
+// least that it can do with, and fewer.
+TEST_F(CudaTransformerTest, DeepModelsDecodeLikeTheirPrompt) {
+  const TokenIds sequence = Sequence(70, 8);
+  for (const int64_t layers : {800, 960}) {
+    TinyLlamaSpec spec = Spec();
+    spec.hidden_size = spec.intermediate_size = 64;
+    spec.num_heads = spec.num_kv_heads = 1;
+    spec.num_layers = layers;
+    Open(spec, Options(DType::kBF16));
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const std::vector<float> whole = InSteps(sequence, {3, 2}, 70);
+    for (const float logit : whole) ASSERT_TRUE(std::isfinite(logit));
+    const int64_t vocabulary = model_->vocabulary_size();
+    for (const int64_t sequences : {1, 2}) {
+      const std::vector<float> all =
+          Step(std::vector<Piece>(sequences, Piece{&sequence, {3, 2}, 69, 1}));
+      EXPECT_EQ(
+          std::memcmp(&all[(sequences - 1) * vocabulary], &whole[69 * vocabulary], vocabulary * 4),
+          0)
+          << layers << " layers, " << sequences << " sequences";
+    }
+  }
 }
 
 TEST_F(CudaTransformerTest, MemoryIsAccountedFor) {
