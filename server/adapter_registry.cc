@@ -123,17 +123,26 @@ absl::StatusOr<AdapterInfo> AdapterRegistry::Load(const std::string& name, const
 
 absl::StatusOr<std::shared_ptr<const Adapter>> AdapterRegistry::Open(const std::string& dir) {
   std::call_once(digest_once_, [this] { base_digest_ = options_.base_digest(); });
+  // Before its tensors, which may be large, are read, and again when they are.
+  const absl::StatusOr<AdapterConfig> config = ReadAdapterConfig(dir);
+  if (!config.ok()) return config.status();
+  if (absl::Status status = CheckServable(*config); !status.ok()) return status;
   absl::StatusOr<Adapter> adapter = OpenAdapter(dir);
   if (!adapter.ok()) return adapter.status();
-  absl::Status status = CheckAdapterFits(adapter->config, options_.model, base_digest_);
+  if (absl::Status status = CheckServable(adapter->config); !status.ok()) return status;
+  return std::make_shared<const Adapter>(*std::move(adapter));
+}
+
+absl::Status AdapterRegistry::CheckServable(const AdapterConfig& config) const {
+  absl::Status status = CheckAdapterFits(config, options_.model, base_digest_);
   if (!status.ok()) return status;
-  if (adapter->config.query_tile > options_.max_query_tile) {
+  if (config.query_tile > options_.max_query_tile) {
     return absl::FailedPreconditionError(
-        absl::StrCat("its query_tile is ", adapter->config.query_tile,
+        absl::StrCat("its query_tile is ", config.query_tile,
                      "; a step must hold that many tokens beside those of all running samples: "
                      "start the server with more --max_step_tokens, or fewer --max_running"));
   }
-  return std::make_shared<const Adapter>(*std::move(adapter));
+  return absl::OkStatus();
 }
 
 // Waits until the engine is between two steps.
@@ -185,9 +194,13 @@ absl::StatusOr<std::shared_ptr<const ServedAdapter>> AdapterRegistry::Find(
     ++requests_[found->first];
     return found->second.served;
   }
+  // As many as a status message has room for.
+  constexpr size_t kNames = 10;
   std::vector<std::string> names;
   for (const auto& [other, entry] : entries_) {
-    if (entry.served != nullptr) names.push_back(other);
+    if (entry.served == nullptr) continue;
+    names.push_back(names.size() < kNames ? other : "...");
+    if (names.size() > kNames) break;
   }
   return absl::NotFoundError(absl::StrCat(
       "no adapter ", Quoted(name), " is loaded; ",

@@ -74,6 +74,7 @@ class AdapterRegistry {
   };
 
   absl::StatusOr<std::shared_ptr<const Adapter>> Open(const std::string& dir);
+  absl::Status CheckServable(const AdapterConfig& config) const;
   absl::Status Give(int32_t slot, std::shared_ptr<const Adapter> adapter);
   absl::StatusOr<std::shared_ptr<const ServedAdapter>> Serve(
       const std::string& name, std::shared_ptr<const Adapter> adapter);

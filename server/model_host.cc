@@ -29,6 +29,12 @@ absl::StatusOr<int64_t> ContextLength(int64_t wanted, const ModelConfig& model) 
   return wanted > 0 ? wanted : model.context_length;
 }
 
+bool SameShape(const AdapterConfig& adapter, const ModelConfig& model) {
+  return adapter.num_layers == model.num_layers && adapter.hidden_size == model.hidden_size &&
+         adapter.num_heads == model.num_heads && adapter.num_kv_heads == model.num_kv_heads &&
+         adapter.head_dim == model.head_dim;
+}
+
 // Room in the cache's pages for what adapters keep of a block: those of the start, those that wait
 // in the root, and where that is empty the default ones.
 absl::StatusOr<int64_t> SummaryBytes(const ModelHostConfig& config, const ModelConfig& model) {
@@ -47,9 +53,10 @@ absl::StatusOr<int64_t> SummaryBytes(const ModelHostConfig& config, const ModelC
   std::error_code error;
   for (fs::directory_iterator it(config.adapter_root, error), end; !error && it != end;
        it.increment(error)) {
+    if (!IsAdapterName(it->path().filename().string())) continue;
     const absl::StatusOr<AdapterConfig> read = ReadAdapterConfig(it->path());
     // One that is not whole yet may be when it is loaded.
-    if (read.ok() && read->head_dim == model.head_dim) {
+    if (read.ok() && SameShape(*read, model)) {
       bytes = std::max(bytes, SummaryLayoutOf(*read, dtype).bytes);
     }
   }

@@ -143,6 +143,7 @@ MetricsSnapshot Server::Snapshot() const {
   now.weight_bytes = memory.weights;
   now.cache_bytes = memory.cache;
   now.workspace_bytes = memory.workspace;
+  now.adapter_bytes = memory.adapters;
   now.log_lines_dropped = LogLinesDropped();
   now.draining = draining_;
   now.adapters = host_->adapters().List();

@@ -125,9 +125,9 @@ void AddMemory(const MetricsSnapshot& now, Families* out) {
   AddGauge(
       "sieve_memory_bytes",
       "Memory by device and purpose: weights (on the host mapped from files), kv (the whole cache, "
-      "reserved at the start), workspace (activations).",
+      "reserved at the start), workspace (activations), adapters (their weights).",
       {of("weights", now.weight_bytes), of("kv", now.cache_bytes),
-       of("workspace", now.workspace_bytes)},
+       of("workspace", now.workspace_bytes), of("adapters", now.adapter_bytes)},
       out);
 }
 

@@ -22,6 +22,7 @@ struct MetricsSnapshot {
   int64_t weight_bytes = 0;
   int64_t cache_bytes = 0;
   int64_t workspace_bytes = 0;
+  int64_t adapter_bytes = 0;
   int64_t log_lines_dropped = 0;
   bool draining = false;
   StartupTimes startup;

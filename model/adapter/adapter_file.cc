@@ -114,32 +114,61 @@ class TensorReader {
   std::vector<const std::string*> names_;  // of those that were read
 };
 
-absl::StatusOr<std::string> DigestOfFiles(absl::Span<const std::string> paths) {
+std::string DigestOf(std::string_view config, std::string_view tensors) {
   Sha256Stream stream;
-  for (const std::string& path : paths) {
-    const absl::StatusOr<MappedFile> file = MappedFile::Open(path);
-    if (!file.ok()) return file.status();
-    stream.AddNumber(file->bytes().size());
-    stream.Add(file->bytes());
+  for (const std::string_view bytes : {config, tensors}) {
+    stream.AddNumber(bytes.size());
+    stream.Add(bytes);
   }
   return stream.HexDigest();
 }
 
+// Of a configuration; a long one is mostly a long name of the base model.
+constexpr int64_t kMaxConfigBytes = 64 << 10;
+
+absl::StatusOr<MappedFile> CopyConfig(const std::string& dir) {
+  return MappedFile::Copy(absl::StrCat(dir, "/", kAdapterConfigFile), kMaxConfigBytes);
+}
+
+absl::StatusOr<AdapterConfig> ParseConfig(const MappedFile& file) {
+  const absl::StatusOr<nlohmann::json> object = ParseJsonObject(file.bytes());
+  absl::Status status = object.status();
+  if (status.ok()) {
+    absl::StatusOr<AdapterConfig> config = AdapterConfigFromJson(*object);
+    if (config.ok()) return config;
+    status = config.status();
+  }
+  return Annotate(file.path(), status);
+}
+
+// What the tensors of a configuration can take in a file, with its header.
+int64_t MaxTensorBytes(const AdapterConfig& config) {
+  constexpr int64_t kHeaderBytesATensor = 1 << 10;
+  int64_t bytes = 0;
+  for (const AdapterTensor& tensor : AdapterTensors(config)) {
+    bytes += SizeOf(tensor) * static_cast<int64_t>(sizeof(float)) + kHeaderBytesATensor;
+  }
+  return config.num_layers * bytes + (1 << 20);
+}
+
+// Both files are copied before anything is made of them: what is digested is what is served,
+// whoever writes to them meanwhile.
 absl::StatusOr<Adapter> ReadFolder(const std::string& dir) {
-  const std::string config_path = absl::StrCat(dir, "/", kAdapterConfigFile);
-  const std::string tensors_path = absl::StrCat(dir, "/", kAdapterTensorsFile);
-  absl::StatusOr<AdapterConfig> config = ReadAdapterConfig(dir);
+  const absl::StatusOr<MappedFile> config_file = CopyConfig(dir);
+  if (!config_file.ok()) return config_file.status();
+  absl::StatusOr<AdapterConfig> config = ParseConfig(*config_file);
   if (!config.ok()) return config.status();
-  const absl::StatusOr<std::unique_ptr<SafetensorsFile>> file =
-      SafetensorsFile::Open(tensors_path, /*max_dimensions=*/3);
-  if (!file.ok()) return file.status();
+  const std::string path = absl::StrCat(dir, "/", kAdapterTensorsFile);
+  absl::StatusOr<MappedFile> tensors = MappedFile::Copy(path, MaxTensorBytes(*config));
+  if (!tensors.ok()) return tensors.status();
   Adapter adapter;
   adapter.config = *std::move(config);
+  adapter.digest = DigestOf(config_file->bytes(), tensors->bytes());
+  const absl::StatusOr<std::unique_ptr<SafetensorsFile>> file =
+      SafetensorsFile::Read(*std::move(tensors), /*max_dimensions=*/3);
+  if (!file.ok()) return file.status();
   const absl::Status status = TensorReader(**file).Read(&adapter);
-  if (!status.ok()) return Annotate(tensors_path, status);
-  absl::StatusOr<std::string> digest = DigestOfFiles({config_path, tensors_path});
-  if (!digest.ok()) return digest.status();
-  adapter.digest = *std::move(digest);
+  if (!status.ok()) return Annotate(path, status);
   return adapter;
 }
 
@@ -228,12 +257,9 @@ absl::Status WriteFiles(const Adapter& adapter, const std::string& dir, DType dt
 }  // namespace
 
 absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& dir) {
-  const std::string path = absl::StrCat(dir, "/", kAdapterConfigFile);
-  const absl::StatusOr<nlohmann::json> object = ReadJsonObject(path);
-  if (!object.ok()) return object.status();
-  absl::StatusOr<AdapterConfig> config = AdapterConfigFromJson(*object);
-  if (!config.ok()) return Annotate(path, config.status());
-  return config;
+  const absl::StatusOr<MappedFile> file = CopyConfig(dir);
+  if (!file.ok()) return file.status();
+  return ParseConfig(*file);
 }
 
 absl::StatusOr<Adapter> OpenAdapter(const std::string& dir) {

@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
@@ -23,25 +22,79 @@ std::string_view AfterEnd(std::string_view bytes) {
   return {bytes.data() + bytes.size(), (page - bytes.size() % page) % page};
 }
 
-}  // namespace
+// A regular file, open for reading.
+struct OpenFile {
+  explicit OpenFile(int descriptor) : fd(descriptor) {}
+  OpenFile(OpenFile&& other) noexcept : fd(std::exchange(other.fd, -1)), size(other.size) {}
+  ~OpenFile() {
+    if (fd >= 0) close(fd);
+  }
 
-absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
+  int fd;
+  size_t size = 0;
+};
+
+absl::StatusOr<OpenFile> OpenRegular(const std::string& path) {
   // Without O_NONBLOCK opening a pipe would wait for its writer.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return absl::ErrnoToStatus(errno, path);
-  auto close_fd = absl::MakeCleanup([fd] { close(fd); });
+  OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info = {};
-  if (fstat(fd, &info) != 0) return absl::ErrnoToStatus(errno, path);
+  if (file.fd < 0 || fstat(file.fd, &info) != 0) return absl::ErrnoToStatus(errno, path);
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
   }
-  const size_t size = static_cast<size_t>(info.st_size);
-  if (size == 0) return MappedFile(path, {});
-  void* data = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+  file.size = static_cast<size_t>(info.st_size);
+  return file;
+}
+
+absl::Status ReadAll(const std::string& path, const OpenFile& file, char* data) {
+  for (size_t at = 0; at < file.size;) {
+    const ssize_t count = pread(file.fd, data + at, file.size - at, static_cast<off_t>(at));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": reading failed"));
+    if (count == 0) {
+      return absl::UnavailableError(absl::StrCat(path, ": was ", file.size, " bytes and became ",
+                                                 at, " while it was read; try again"));
+    }
+    at += static_cast<size_t>(count);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
+  const absl::StatusOr<OpenFile> file = OpenRegular(path);
+  if (!file.ok()) return file.status();
+  if (file->size == 0) return MappedFile(path, {});
+  void* data = mmap(nullptr, file->size, PROT_READ, MAP_SHARED, file->fd, 0);
   if (data == MAP_FAILED) return absl::ErrnoToStatus(errno, absl::StrCat(path, ": mapping failed"));
-  const std::string_view bytes(static_cast<const char*>(data), size);
-  ASAN_POISON_MEMORY_REGION(AfterEnd(bytes).data(), AfterEnd(bytes).size());
-  return MappedFile(path, bytes);
+  return MappedFile(path, {static_cast<const char*>(data), file->size});
+}
+
+absl::StatusOr<MappedFile> MappedFile::Copy(const std::string& path, int64_t max_bytes) {
+  const absl::StatusOr<OpenFile> file = OpenRegular(path);
+  if (!file.ok()) return file.status();
+  if (file->size > static_cast<size_t>(max_bytes)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", file->size, " bytes, expected at most ", max_bytes));
+  }
+  if (file->size == 0) return MappedFile(path, {});
+  void* data =
+      mmap(nullptr, file->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(path, ": no memory for its ", file->size, " bytes"));
+  }
+  const absl::Status read = ReadAll(path, *file, static_cast<char*>(data));
+  MappedFile copy(path, {static_cast<const char*>(data), file->size});
+  if (!read.ok()) return read;
+  return copy;
+}
+
+MappedFile::MappedFile(std::string path, std::string_view bytes)
+    : path_(std::move(path)), bytes_(bytes) {
+  if (bytes_.empty()) return;
+  ASAN_POISON_MEMORY_REGION(AfterEnd(bytes_).data(), AfterEnd(bytes_).size());
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

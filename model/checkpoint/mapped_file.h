@@ -9,13 +9,17 @@
 
 namespace sieve {
 
-// A regular file mapped read-only; unmapped on destruction. The file must not be shortened
-// meanwhile: reading beyond its new end would end the process (SIGBUS).
+// A regular file's content in memory, read-only.
 class MappedFile {
  public:
-  // NOT_FOUND when there is no such file, PERMISSION_DENIED, or INVALID_ARGUMENT for a folder, a
-  // pipe or the like.
+  // Maps the file. It must not be shortened meanwhile: reading beyond its new end would end the
+  // process (SIGBUS). NOT_FOUND when there is no such file, PERMISSION_DENIED, or INVALID_ARGUMENT
+  // for a folder, a pipe or the like.
   static absl::StatusOr<MappedFile> Open(const std::string& path);
+
+  // Copies a file that others may write to. Also INVALID_ARGUMENT when it has more than
+  // `max_bytes`, UNAVAILABLE when it becomes shorter meanwhile.
+  static absl::StatusOr<MappedFile> Copy(const std::string& path, int64_t max_bytes);
 
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -26,7 +30,7 @@ class MappedFile {
   std::string_view bytes() const { return bytes_; }
 
  private:
-  MappedFile(std::string path, std::string_view bytes) : path_(std::move(path)), bytes_(bytes) {}
+  MappedFile(std::string path, std::string_view bytes);
 
   std::string path_;
   std::string_view bytes_;

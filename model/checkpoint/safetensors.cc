@@ -168,7 +168,12 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std
                                                                        int max_dimensions) {
   absl::StatusOr<MappedFile> file = MappedFile::Open(path);
   if (!file.ok()) return file.status();
-  std::unique_ptr<SafetensorsFile> tensors(new SafetensorsFile(*std::move(file)));
+  return Read(*std::move(file), max_dimensions);
+}
+
+absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Read(MappedFile file,
+                                                                       int max_dimensions) {
+  std::unique_ptr<SafetensorsFile> tensors(new SafetensorsFile(std::move(file)));
   if (absl::Status status = tensors->Parse(max_dimensions); !status.ok()) return status;
   return tensors;
 }

@@ -13,7 +13,7 @@
 
 namespace sieve {
 
-// A safetensors file, mapped read-only. Format: https://github.com/huggingface/safetensors#format
+// A safetensors file in memory. Format: https://github.com/huggingface/safetensors#format
 class SafetensorsFile {
  public:
   // INVALID_ARGUMENT with file, tensor and reason for anything malformed; the tensors must fill the
@@ -21,6 +21,8 @@ class SafetensorsFile {
   // or 3) dimensions.
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path,
                                                                int max_dimensions = 2);
+  // The same of a file that is open already.
+  static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Read(MappedFile file, int max_dimensions);
 
   const std::string& path() const { return file_.path(); }
   int64_t file_bytes() const { return static_cast<int64_t>(file_.bytes().size()); }

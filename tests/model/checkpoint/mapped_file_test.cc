@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -38,6 +39,27 @@ TEST(MappedFileTest, MovesItsMapping) {
   EXPECT_EQ(moved.bytes(), "aa");
   moved = *MappedFile::Open(dir + "/b");
   EXPECT_EQ(moved.bytes(), "bb");
+}
+
+TEST(MappedFileTest, ACopyStaysWhateverBecomesOfTheFile) {
+  const std::string path = TestFolder() + "/file";
+  const std::string content(70000, 'x');
+  ASSERT_TRUE(WriteFile(path, content).ok());
+  const auto copy = MappedFile::Copy(path, 70000);
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  ASSERT_EQ(truncate(path.c_str(), 0), 0);
+  EXPECT_EQ(copy->bytes(), content);
+  const auto empty = MappedFile::Copy(path, 70000);
+  ASSERT_TRUE(empty.ok()) << empty.status();
+  EXPECT_TRUE(empty->bytes().empty());
+}
+
+TEST(MappedFileTest, ACopyHasALimit) {
+  const std::string dir = TestFolder();
+  ASSERT_TRUE(WriteFile(dir + "/file", std::string(11, 'x')).ok());
+  ExpectInvalid(MappedFile::Copy(dir + "/file", 10).status(), dir + "/file",
+                "11 bytes, expected at most 10");
+  ExpectInvalid(MappedFile::Copy(dir, 10).status(), dir, "not a regular file");
 }
 
 TEST(MappedFileTest, RefusesWhatIsNoFile) {
