@@ -213,6 +213,10 @@ std::vector<Shape> UngatedShapes() {
     shapes.push_back({20, outputs, 256});
     shapes.push_back({300, outputs, 4160});
   }
+  // Two and three chains of a tile that the copy engine stores, as the down product of prompts.
+  shapes.push_back({1100, 1040, 8192});
+  shapes.push_back({1100, 1040, 4160});
+  shapes.push_back({1030, 912, 9216});
   return shapes;
 }
 
