@@ -1,6 +1,10 @@
 // Times the CUDA kernels at the shapes of Llama 3.2 1B: one JSON line each, with the fraction of
 // the copy bandwidth (or of the tensor cores' rate) that this very run measured. Run it after
 // tests/kernels/cuda, which checks the results.
+//
+//   cuda_kernels_bench [SEQUENCESxCONTEXTxTOKENS...]
+//
+// With shapes: the copy and attention of these alone, of the last TOKENS of each sequence.
 
 #include <cuda_runtime_api.h>
 
@@ -218,19 +222,30 @@ class Bench {
 }  // namespace
 }  // namespace sieve::cuda
 
-int main() {
-  sieve::cuda::Bench bench;
-  bench.MatMuls();
-  for (const auto& [sequences, context] : {std::pair<int64_t, int64_t>{1, 1024},
-                                           {1, 8192},
-                                           {1, 131072},
-                                           {128, 1024},
-                                           {32, 8192},
-                                           {32, 32768},
-                                           {8, 131072}}) {
-    bench.Attention(sequences, context, 1);
+int main(int argc, char** argv) {
+  struct Shape {
+    int64_t sequences, context, tokens;
+  };
+  std::vector<Shape> shapes;
+  for (int i = 1; i < argc; ++i) {
+    Shape& shape = shapes.emplace_back();
+    if (std::sscanf(argv[i], "%ldx%ldx%ld", &shape.sequences, &shape.context, &shape.tokens) != 3 ||
+        std::min(shape.sequences, shape.tokens) < 1 || shape.context < shape.tokens ||
+        shape.context % sieve::cuda::kPageTokens != 0) {
+      std::fprintf(stderr, "%s: expected SEQUENCESxCONTEXTxTOKENS, of contexts of whole pages\n",
+                   argv[i]);
+      return 1;
+    }
   }
-  for (const int64_t context : {1024, 2048, 4096, 8192, 16384, 32768})
-    bench.Attention(1, context, context);
+  sieve::cuda::Bench bench;
+  if (shapes.empty()) {
+    bench.MatMuls();
+    shapes = {{1, 1024, 1},  {1, 8192, 1},   {1, 131072, 1}, {128, 1024, 1},
+              {32, 8192, 1}, {32, 32768, 1}, {8, 131072, 1}};
+    for (const int64_t context : {1024, 2048, 4096, 8192, 16384, 32768}) {
+      shapes.push_back({1, context, context});
+    }
+  }
+  for (const Shape& shape : shapes) bench.Attention(shape.sequences, shape.context, shape.tokens);
   return 0;
 }

@@ -3,13 +3,14 @@
 #
 #   bash bench/gpu.sh bundle [PATH]        where Bazel is: builds them into a folder (default: .gpu-bench/) or a file
 #                                          PATH.tar.gz, which is several times smaller
-#   bash bench/gpu.sh run [--out DIR] [kernels|model|long|service...]
+#   bash bench/gpu.sh run [--out DIR] [kernels|peers|model|long|service...]
 #                                          where the GPU is, from a clone with .gpu-bench/ or from the unpacked bundle
 #                                          itself: runs all parts, or those named; appends rows to the cuda_*.jsonl of
 #                                          bench/results, or of DIR
 #
-# `run` needs bash, Python 3.9 or later, NVIDIA's driver and about four minutes. It prints a line a command; one that
-# fails, or takes too long, ends with it, and the exit status is 1. `python3 bench/gpu_table.py` makes tables of the rows.
+# `run` needs bash, Python 3.9 or later, NVIDIA's driver and about four minutes; `peers` needs torch with CUDA too, and is
+# left out where that is not. It prints a line a command; one that fails, or takes too long, ends with it, and the exit
+# status is 1. Of the rows `python3 bench/gpu_table.py` makes tables and `bench/gpu_plots.py` pictures.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -19,7 +20,7 @@ bundle() {
   folder="${out%.tar.gz}"
   bash "$root/deploy/bundle.sh" --out "$folder" //bench:cuda_kernels_bench //bench:cuda_sampling_bench \
     //bench:model_bench //server:sieve_server //client:sieve
-  for file in gpu.sh gpu_run.py gpu_rows.py models/llama_3.2_1b.json; do
+  for file in gpu.sh gpu_run.py gpu_peers.py gpu_rows.py models/llama_3.2_1b.json; do
     install -D -m 644 "$root/bench/$file" "$folder/bench/$file"
   done
   [[ "$out" != *.tar.gz ]] || {

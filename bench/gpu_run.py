@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs the GPU benchmarks of a bundle and appends their rows to files: `bash bench/gpu.sh run` starts it.
 
-Parts: kernels (products, attention, sampling), model (contexts of 1K, prompts), long (contexts of 32K and 128K), service
-(the server on loopback). Without names all of them, in about four minutes on an H200. What fails or takes too long is
-said, the rest goes on, and the exit status is 1.
+Parts: kernels (products, attention, sampling), peers (attention beside cuDNN's, where torch is), model (contexts of 1K,
+prompts), long (contexts of 32K and 128K), service (the server on loopback). Without names all of them, in about four
+minutes on an H200. What fails or takes too long is said, the rest goes on, and the exit status is 1.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import tempfile
 import time
 import urllib.request
 
+import gpu_peers
 import gpu_rows
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent  # of the clone, or of the bundle
@@ -28,6 +29,10 @@ CONFIG = "bench/models/llama_3.2_1b.json"
 
 class Failure(Exception):
     """A measurement did not come about; the text says why."""
+
+
+class LeftOut(Exception):
+    """A measurement that this machine is not for; the text says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +84,9 @@ LOAD_TIMEOUT, START_TIMEOUT = 40, 60  # seconds
 SERVER_FLAGS = (f"--random_weights={CONFIG}", "--device=cuda", "--max_running=128", "--max_step_tokens=2048",
                 "--max_context=4096", "--listen=127.0.0.1:0", "--metrics_listen=127.0.0.1:0", "--log_requests=false",
                 "--log_level=warn")
-PARTS = (*COMMANDS, "service")
-FILES = {"kernels": "cuda_kernels.jsonl", "model": "cuda_model.jsonl", "long": "cuda_model.jsonl",
+PARTS = ("kernels", "peers", "model", "long", "service")
+PEERS_TIMEOUT = 120  # seconds
+FILES = {"kernels": "cuda_kernels.jsonl", "peers": "cuda_kernels.jsonl", "model": "cuda_model.jsonl", "long": "cuda_model.jsonl",
          "service": "cuda_server.jsonl"}
 
 
@@ -122,6 +128,8 @@ class Runner:
         except (Failure, OSError, LookupError, ValueError) as error:
             self.failures += 1
             verdict = f"FAILED: {error!r}" if isinstance(error, LookupError) else f"FAILED: {error}"
+        except LeftOut as reason:
+            verdict = f"left out: {reason}"
         print(f"{part}: {what}: {verdict}, {time.monotonic() - start:.0f} s", flush=True)
 
     def execute(self, program, flags, timeout):
@@ -135,13 +143,22 @@ class Runner:
         return text(done.stdout), reason
 
     def command(self, part, command):
-        """Rows that a program printed before it failed are kept."""
         with self.reporting(part, command):
-            output, reason = self.execute(command.program, command.flags, command.timeout)
-            rows = gpu_rows.from_output(output)
-            self.keep(part, str(command), rows)
-            if reason or not rows:
-                raise Failure(reason or "it printed no row")
+            self.keep_output(part, str(command), *self.execute(command.program, command.flags, command.timeout))
+
+    def keep_output(self, part, command, output, reason):
+        """Rows that a program printed before it failed are kept."""
+        rows = gpu_rows.from_output(output)
+        self.keep(part, command, rows)
+        if reason or not rows:
+            raise Failure(reason or "it printed no row")
+
+    def peers(self):
+        with self.reporting("peers", "attention and a copy beside torch's"):
+            if reason := gpu_peers.missing():
+                raise LeftOut(reason)
+            flags = (gpu_peers.__file__, self.programs)
+            self.keep_output("peers", "gpu_peers.py", *self.execute(sys.executable, flags, PEERS_TIMEOUT))
 
     @contextlib.contextmanager
     def server(self):
@@ -210,6 +227,8 @@ def main():
     for part in args.parts or PARTS:
         for command in COMMANDS.get(part, ()):
             runner.command(part, command)
+        if part == "peers":
+            runner.peers()
         if part == "service":
             runner.service()
     print(f"{runner.failures} failed, {time.monotonic() - start:.0f} s, on {runner.of_row['gpu']}; rows are in {args.out}")

@@ -18,8 +18,9 @@ DOCUMENT = ROOT / "docs/gpu.md"
 
 # vLLM 0.20 on an H200, bf16, the same shape: ms a token of one stream, tokens/s of several, ms of a prompt.
 PEER = "vLLM 0.20 on such a chip"
-PEERS = {("decode", 1, 1024): 1.44, ("decode", 1, 130000): 2.36, ("decode", 32, 1024): 14300,
-         ("decode", 128, 1024): 25800, ("prompt", 8192): 39, ("prompt", 32768): 253}
+PEERS = {("decode", 1, 1024): 1.44, ("decode", 1, 32000): 1.69, ("decode", 1, 130000): 2.36,
+         ("decode", 32, 1024): 14300, ("decode", 128, 1024): 25800, ("decode", 256, 1024): 48800,
+         ("decode", 32, 32000): 3410, ("decode", 8, 130000): 867, ("prompt", 8192): 39, ("prompt", 32768): 253}
 
 # What an H200 could do, by its data sheet: read weights, keys and values once, or multiply (bf16) without a pause.
 BYTES_PER_SECOND, FLOPS = 4.8e12, 989e12
@@ -142,6 +143,28 @@ def kernels_table(files, gpu):
     return table(["kernel", "time, µs", "of the copy bandwidth, or rate", "measured"], lines)
 
 
+def peers_table(files, gpu):
+    """Medians of the rounds of one run, in which the two took turns."""
+    def line(label, unit, key, **wanted):
+        row = gpu_rows.latest(files["kernels"], gpu, **wanted)
+        if row is None:
+            return [label, None, None, None, ""]
+        sieve, peer = (statistics.median(row[name]) for name in (key, f"peer_{key}"))
+        if key == "bytes_per_s":
+            return [f"{label}, by {row['peer']}", f"{number(sieve / 1e12)} {unit}", f"{number(peer / 1e12)} {unit}",
+                    sieve / peer, row["date"]]
+        return [f"{label}, {row['peer']}", f"{number(sieve)} {unit}", f"{number(peer)} {unit}", peer / sieve, row["date"]]
+
+    def attention(label, sequences, context, tokens):
+        return line(label, "µs", "us", measurement="attention_peers", sequences=sequences, context=context, tokens=tokens)
+
+    lines = [attention("prompt attention 16K", 1, 16384, 16384),
+             attention("decode attention 32 × 32K", 32, 32768, 1),
+             attention("decode attention 8 × 128K", 8, 131072, 1),
+             line("copy, reads and writes", "TB/s", "bytes_per_s", measurement="copy_peers")]
+    return table(["", "Sieve", "the peer", "of the peer's speed", "measured"], lines)
+
+
 def products_table(files, gpu):
     def cell(shape, tokens, key, unit):
         row = gpu_rows.latest(files["kernels"], gpu, measurement="matmul", shape=shape, tokens=tokens)
@@ -167,8 +190,8 @@ def sampling_table(files, gpu):
                  [[str(rows), *(cell(kind, rows) for kind in kinds)] for rows in (1, 8, 32, 128, 256)])
 
 
-TABLES = {"model": model_table, "service": service_table, "kernels": kernels_table, "products": products_table,
-          "sampling": sampling_table}
+TABLES = {"model": model_table, "service": service_table, "kernels": kernels_table, "peers": peers_table,
+          "products": products_table, "sampling": sampling_table}
 
 
 def write_into(document, texts):
@@ -181,9 +204,14 @@ def write_into(document, texts):
     return document
 
 
+def read_all(results):
+    """The rows in a folder, by file."""
+    return {name: gpu_rows.read(results / f"cuda_{name}.jsonl") for name in ("kernels", "model", "server")}
+
+
 def tables(results, gpu):
     """Each table's text by its name, of the rows in a folder."""
-    files = {name: gpu_rows.read(results / f"cuda_{name}.jsonl") for name in ("kernels", "model", "server")}
+    files = read_all(results)
     return {name: make(files, gpu) for name, make in TABLES.items()}
 
 

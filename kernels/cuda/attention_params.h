@@ -33,8 +33,11 @@ struct PagedAttentionParams {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   float scale = 1;  // positive
-  // Of tiles of one token: all pages but each tile's last are as earlier steps left them, so that a
-  // kernel may fetch them before the kernels before it are complete.
+  // Of tiles of one token: whether a kernel may fetch all pages but each tile's last, which its own
+  // token is in, before the kernels before it are complete. So it is where every kernel that writes
+  // one of those pages was complete before the first kernel of the step began: the step begins
+  // after all earlier ones (as a graph does), and its other tokens write none of them. With prompts
+  // in the step they might, one sequence's pages being another's too.
   bool may_read_ahead = false;
 };
 

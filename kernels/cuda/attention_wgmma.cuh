@@ -33,14 +33,6 @@ __device__ __forceinline__ void Pin(float (&sums)[kTiles][4]) {
   }
 }
 
-// The descriptor of a column of 64 elements with TMA's 128-byte swizzle, which
-// begins at a multiple of 1,024 bytes of shared memory: 8 tokens are 1,024
-// bytes. What is 16 bytes further on has the next number.
-__device__ __forceinline__ uint64_t DescribePageColumn(uint32_t address) {
-  constexpr uint64_t kEightTokens = 1024 / 16, kSwizzle128 = 1;
-  return address / 16 | uint64_t{1} << 16 | kEightTokens << 32 | kSwizzle128 << 62;
-}
-
 #define SIEVE_WGMMA_M64N64K16(type)                                                               \
   asm volatile(                                                                                   \
       "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                                \

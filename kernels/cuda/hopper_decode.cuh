@@ -40,7 +40,7 @@ struct HopperDecodeShared {
   float2 out[kHeadDim / 8][2][32];  // what a block has merged of a head: as WarpSums, by lane
   SoftmaxState row[2][32];
   StageBarrier full[kWarps][kSlots];
-  StageBarrier turn[kWarps];  // to merge
+  StageBarrier turn[kWarps];  // to merge; each lane of the warp before arrives
   int first_splits[2];        // [num_tiles + 1]: how many splits all tiles before have
 };
 
@@ -245,8 +245,7 @@ __device__ __forceinline__ void AttendUnits(const PagedAttentionParams& p, const
       turn ^= 1;
     }
     MergeUnit<T, kHeadDim>(p, unit, share, offset, partials, sums, shared);
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) shared->turn[(warp + 1) % Shared::kWarps].Arrive();
+    shared->turn[(warp + 1) % Shared::kWarps].Arrive();
   }
 }
 
@@ -265,7 +264,7 @@ __global__ void __launch_bounds__(32 * HopperDecodeWarps(kHeadDim), 1)
     for (int i = 0; i < Shared::kWarps * Shared::kSlots; ++i) {
       shared->full[i / Shared::kSlots][i % Shared::kSlots].Init(1);
     }
-    for (StageBarrier& turn : shared->turn) turn.Init(1);
+    for (StageBarrier& turn : shared->turn) turn.Init(32);
     PublishBarriers();
   }
   CountSplits(p, shared->first_splits);

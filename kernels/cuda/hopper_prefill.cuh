@@ -42,7 +42,7 @@ class RowsOfWarp {
   __device__ __forceinline__ RowsOfWarp(const PagedAttentionParams& p, const AttentionTile& tile,
                                         int kv_head, float scale_log2, PageRing<kHeadDim>* ring)
       : scale_log2_(scale_log2),
-        columns_(DescribePageColumn(__shfl_sync(~0u, SharedAddress(ring->slots), 0))),
+        columns_(SwizzledMatrix(__shfl_sync(~0u, SharedAddress(ring->slots), 0))),
         barriers_(__shfl_sync(~0u, SharedAddress(ring->full), 0)) {
     SetUpRows<T, kHeadDim>(p, tile, kv_head, threadIdx.x / 32 * 16, &rows_, offset_);
     unmasked_ = __shfl_sync(~0u, (rows_.position[0] + 1) / kPageTokens, 0);

@@ -325,7 +325,6 @@ cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape
   SIEVE_TRY(cuda::PrefillAttention(p, stream));
   p.tiles += shape.prefill_tiles;
   p.num_tiles = shape.decode_tiles;
-  // Beside prompts, a page that one of these sequences reads might be another's of this step.
   p.may_read_ahead = shape.only_decodes;
   return cuda::DecodeAttention(p, shape.max_splits, act_.partials, stream);
 }

@@ -112,6 +112,18 @@ def test_the_kernels_table():
     assert lines["prompt attention 2K, 8K, 16K, 32K"] == ["37.1 / – / – / –", "116 / – / – / – TFLOP/s", "2026-11-28"]
 
 
+def test_the_peers_table():
+    origin = {"gpu": "NVIDIA H200", "date": "2026-11-28"}
+    rows = [{"measurement": "attention_peers", "sequences": 32, "context": 32768, "tokens": 1, "us": [500, 480, 510],
+             "peer": "cuDNN", "peer_us": [470, 400, 460], **origin},
+            {"measurement": "copy_peers", "bytes_per_s": [4e12, 4.2e12, 4.1e12], "peer": "torch",
+             "peer_bytes_per_s": [4.1e12, 4.1e12, 3e12], **origin}]
+    lines = lines_of(gpu_table.peers_table({"kernels": rows}, "H200"))
+    assert lines["decode attention 32 × 32K, cuDNN"] == ["500 µs", "460 µs", "0.92", "2026-11-28"]
+    assert lines["copy, reads and writes, by torch"] == ["4.1 TB/s", "4.1 TB/s", "1", "2026-11-28"]
+    assert lines["prompt attention 16K"] == ["", "", "", ""]
+
+
 def test_tables_go_between_their_marks():
     document = "a\n<!-- gpu_table.py: model -->\nold\n<!-- end -->\nb\n"
     new = gpu_table.write_into(document, {"model": "| new |"})

@@ -1,5 +1,6 @@
 """bench/gpu.sh run, with scripts in place of the programs and of nvidia-smi."""
 
+import json
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
+import gpu_peers  # noqa: E402
 import gpu_rows  # noqa: E402  the path must be known first
 import gpu_run  # noqa: E402
 
@@ -48,8 +50,9 @@ def bundle(tmp_path):
     folder = tmp_path / "bundle"
     (folder / "bench").mkdir(parents=True)
     (folder / ".sieve-bundle").touch()
-    for name in ("gpu.sh", "gpu_run.py", "gpu_rows.py"):
+    for name in ("gpu.sh", "gpu_run.py", "gpu_peers.py", "gpu_rows.py"):
         shutil.copy(ROOT / "bench" / name, folder / "bench")
+    torch(folder, sees_device=False)
     program(folder, "nvidia-smi", "echo 'NVIDIA H200, 580.1'\n")
     for name in ("cuda_kernels_bench", "cuda_sampling_bench", "model_bench"):
         program(folder, name, ROW)
@@ -65,10 +68,17 @@ def program(folder, name, text):
     path.chmod(0o755)
 
 
+def torch(folder, sees_device):
+    """What `import torch` finds there."""
+    (folder / "python").mkdir(exist_ok=True)
+    (folder / "python/torch.py").write_text(f"class cuda:\n    is_available = staticmethod(lambda: {sees_device})\n")
+
+
 def run(folder, *arguments):
     """(status, output), and the rows by file."""
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
-    done = subprocess.run(["bash", folder / "bench/gpu.sh", "run", *arguments], env={**os.environ, "PATH": path},
+    done = subprocess.run(["bash", folder / "bench/gpu.sh", "run", *arguments],
+                          env={**os.environ, "PATH": path, "PYTHONPATH": str(folder / "python")},
                           capture_output=True, text=True, timeout=60, check=False)
     rows = {file.name: gpu_rows.read(file) for file in (folder / "bench/results").glob("*")}
     return done.returncode, done.stdout + done.stderr, rows
@@ -77,6 +87,7 @@ def run(folder, *arguments):
 def test_all_parts(bundle):
     status, log, rows = run(bundle)
     assert status == 0 and "0 failed" in log, log
+    assert "peers: attention and a copy beside torch's: left out: torch of " in log
     assert {name: len(of_file) for name, of_file in rows.items()} == {
         "cuda_kernels.jsonl": 2, "cuda_model.jsonl": 5, "cuda_server.jsonl": 1 + len(gpu_run.LOADS)}
     for row in sum(rows.values(), []):
@@ -96,6 +107,46 @@ def test_a_program_that_fails_leaves_its_rows_and_the_others(bundle):
     status, log, rows = run(bundle, "kernels")
     assert status == 1 and "FAILED: status 3: out of memory" in log and "1 failed" in log
     assert len(rows["cuda_kernels.jsonl"]) == 2
+
+
+def test_peers_are_kept_with_the_kernels(bundle):
+    torch(bundle, sees_device=True)
+    peers = bundle / "bench/gpu_peers.py"
+    peers.write_text('import json, sys\n\ndef missing():\n    return None\n\nif __name__ == "__main__":\n'
+                     '    print(json.dumps({"measurement": "any", "programs": sys.argv[1]}))\n')
+    status, log, rows = run(bundle, "peers")
+    assert status == 0 and "peers: attention and a copy beside torch's: done" in log
+    (row,) = rows["cuda_kernels.jsonl"]
+    assert row["programs"] == str(bundle / "bin") and row["gpu"] == "NVIDIA H200" and row["command"] == "gpu_peers.py"
+
+
+def test_peers_that_fail_are_a_failure(bundle):
+    """The torch that is found here can do nothing but say that there is a device."""
+    torch(bundle, sees_device=True)
+    status, log, rows = run(bundle, "peers")
+    assert status == 1 and "FAILED: status 1: " in log and "No module named 'torch.nn'" in log
+    assert rows == {"cuda_kernels.jsonl": []}
+
+
+def test_without_torch_there_are_no_peers(bundle):
+    (bundle / "python/torch.py").write_text("raise ImportError('no torch')\n")
+    status, log, rows = run(bundle, "peers")
+    assert status == 0 and "left out: " in log and " has no torch" in log and rows == {}
+
+
+def test_our_side_of_peers(tmp_path):
+    rows = [{"measurement": "copy", "bytes_per_s": 4e12}]
+    rows += [{"measurement": "attention", "sequences": s, "context": c, "tokens": t, "us": 1.5 * s}
+             for s, c, t in gpu_peers.SHAPES]
+    program(tmp_path, "cuda_kernels_bench",
+            f"[[ $* == '1x16384x16384 32x32768x1 8x131072x1' ]] || exit 1\ncat <<ROWS\n{chr(10).join(map(json.dumps, rows))}\nROWS\n")
+    times, copy = gpu_peers.ours(tmp_path / "bin")
+    assert copy == 4e12 and times == {shape: 1.5 * shape[0] for shape in gpu_peers.SHAPES}
+    peer = {shape: 1.25 for shape in gpu_peers.SHAPES}
+    copies, prompt, *_ = gpu_peers.rows_of([(times, copy, peer, 3e12), (times, copy, peer, 5e12)], {"torch": "2"})
+    assert copies["bytes_per_s"] == [4e12, 4e12] and copies["peer_bytes_per_s"] == [3e12, 5e12]
+    assert prompt == {"measurement": "attention_peers", "sequences": 1, "context": 16384, "tokens": 16384,
+                      "us": [1.5, 1.5], "peer": "cuDNN", "peer_us": [1.25, 1.25], "torch": "2"}
 
 
 def test_a_program_that_is_missing_or_silent_has_failed(bundle):

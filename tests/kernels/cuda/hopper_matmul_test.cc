@@ -2,6 +2,8 @@
 
 #include "kernels/cuda/hopper_matmul.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <string>
@@ -61,6 +63,45 @@ TEST_P(HopperMatMulTest, HasTheBitsOfThePortableKernel) {
       ASSERT_EQ(std::memcmp(got.data(), want.data(), want.size() * 4), 0)
           << accumulate << with_bias;
     }
+  }
+}
+
+class HopperSubnormalsTest : public HopperTest {};
+
+// The copy engine's additions flush none of them to zero: not the sum of a chain, not what it is
+// added to. All values are whole multiples of 2^-140, so that every sum is exact.
+TEST_P(HopperSubnormalsTest, AreAddedLikeOthers) {
+  const auto [dtype, shape] = GetParam();
+  const auto whole = [](std::vector<float> values, float scale, float unit) {
+    for (float& value : values) value = std::round(value * scale) * unit;
+    return values;
+  };
+  const DeviceBuffer<char> weights(
+      EncodeWeights(whole(RandomValues(shape.outputs * shape.inputs, dtype, 1), 2, 0x1p-70f), dtype,
+                    shape.outputs, shape.inputs)),
+      x(Encode(whole(RandomValues(shape.tokens * shape.inputs, dtype, 2), 2, 0x1p-70f), dtype));
+  const std::vector<float> before =
+      whole(RandomValues(shape.tokens * shape.outputs + kGuard, DType::kF32, 4), 300, 0x1p-140f);
+  for (const bool accumulate : {false, true}) {
+    const auto run = [&](cudaError_t (*matmul)(const MatMulParams&, cudaStream_t)) {
+      const DeviceBuffer<float> y(before);
+      Check(matmul({.weights = weights.get(),
+                    .x = x.get(),
+                    .y = y.get(),
+                    .dtype = dtype,
+                    .num_tokens = shape.tokens,
+                    .outputs = shape.outputs,
+                    .inputs = shape.inputs,
+                    .accumulate = accumulate},
+                   nullptr));
+      return y.Read();
+    };
+    const std::vector<float> want = run(PortableMatMul), got = run(HopperMatMul);
+    const int64_t subnormal = std::count_if(want.begin(), want.end() - kGuard, [](float value) {
+      return std::fpclassify(value) == FP_SUBNORMAL;
+    });
+    EXPECT_GT(subnormal, shape.tokens * shape.outputs * 9 / 10);
+    ASSERT_EQ(std::memcmp(got.data(), want.data(), want.size() * 4), 0) << accumulate;
   }
 }
 
@@ -265,6 +306,13 @@ INSTANTIATE_TEST_SUITE_P(Sweep, HopperMatMulTest,
 INSTANTIATE_TEST_SUITE_P(Sweep, HopperGatedMatMulTest,
                          testing::Combine(testing::Values(DType::kBF16, DType::kF16),
                                           testing::ValuesIn(Shapes())),
+                         NameOf);
+
+// Of tiles that the copy engine stores, with one chain and with two.
+INSTANTIATE_TEST_SUITE_P(BulkStores, HopperSubnormalsTest,
+                         testing::Combine(testing::Values(DType::kBF16),
+                                          testing::Values(Shape{1100, 1040, 448},
+                                                          Shape{1100, 1040, 4160})),
                          NameOf);
 
 const auto k16Bits = testing::Values(DType::kBF16, DType::kF16);

@@ -7,9 +7,12 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "kernels/cuda/hopper_plan.h"
+#include "model/cache/geometry.h"
 #include "model/checkpoint/checkpoint.h"
 #include "tests/model/cuda/step_kernel_llama.h"
 #include "tests/testdata/tiny_llama.h"
@@ -138,6 +141,44 @@ TEST_F(CudaTransformerTest, BitsDoNotDependOnChunksNorOnTheBatch) {
       if (page > 17 && page < 22) continue;  // of 2 to 9, and of 14 sequences
       EXPECT_TRUE(SameBits(whole, InSteps(sequence, {0, 1, 2, 3, 4}, 1, decoding)));
     }
+  }
+}
+
+// Steps of so many tokens have kernels of their own: heads rotated and cached by the product that
+// makes them, and tiles that the copy engine stores.
+TEST_F(CudaTransformerTest, LargeStepsHaveTheBitsOfSmallOnes) {
+  constexpr int64_t kTokens = 1300, kPages = (kTokens + kPageTokens - 1) / kPageTokens;
+  TinyLlamaSpec spec = StepKernelLlama();
+  spec.num_layers = 2;
+  spec.hidden_size = 1024;  // of narrower outputs the tiles would be small
+  for (const auto& [outputs, inputs] :
+       {std::pair(1024, 6 * 64), std::pair(1024, 448), std::pair(2 * 448, 1024)}) {
+    const cuda::HopperPlan plan = cuda::PlanHopperMatMul(kTokens, outputs, inputs, 132, true);
+    ASSERT_TRUE(plan.bands == 2 && plan.tokens == 128) << outputs << " of " << inputs;
+  }
+  CudaTransformerOptions options = Options(DType::kBF16);
+  options.cache_pages = 5 * kPages;
+  options.max_step_tokens = options.max_sequences = options.max_context_tokens = kTokens;
+  const auto pages_from = [](int64_t first) {
+    TokenIds pages(kPages);
+    std::iota(pages.rbegin(), pages.rend(), static_cast<int32_t>(first));
+    return pages;
+  };
+  const TokenIds sequence = Sequence(kTokens, 9), other = Sequence(200, 2);
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    SCOPED_TRACE(InfoOf(dtype).name);
+    options.dtype = dtype;
+    Open(spec, options);
+    ASSERT_TRUE(created_.ok()) << created_.status();
+    const std::vector<float> small = InSteps(sequence, pages_from(0), 300);
+    for (const float logit : small) ASSERT_TRUE(std::isfinite(logit));
+    EXPECT_TRUE(SameBits(small, InSteps(sequence, pages_from(kPages), kTokens)));
+    const std::vector<Piece> others = {{&other, pages_from(3 * kPages), 0, 190}};
+    EXPECT_TRUE(SameBits(small, InSteps(sequence, pages_from(2 * kPages), 1100, others)));
+    // Of the last layer queries of one row, and keys and values alone.
+    const std::vector<float> last =
+        Step({{&sequence, pages_from(4 * kPages), 0, kTokens}}, Wanted::kLast);
+    EXPECT_TRUE(SameBits({small.end() - model_->vocabulary_size(), small.end()}, last));
   }
 }
 
