@@ -80,6 +80,17 @@ ordered_json Summary(absl::Span<const Sums> windows, uint64_t seed) {
           {"agreement_interval", IntervalOf(windows, seed, &Sums::Agreement)}};
 }
 
+// By window, for paired comparisons of two variants.
+void AddWindowMeans(absl::Span<const Sums> windows, ordered_json* row) {
+  ordered_json kl = ordered_json::array(), log_ratio = ordered_json::array();
+  for (const Sums& window : windows) {
+    kl.push_back(window.Kl());
+    log_ratio.push_back((window.sparse_nll - window.dense_nll) / window.tokens);
+  }
+  (*row)["window_kl"] = kl;
+  (*row)["window_log_ratio"] = log_ratio;
+}
+
 ordered_json BucketsJson(const Measured& measured, const PerplexityOptions& options) {
   ordered_json out = ordered_json::array();
   for (const auto& [bucket, windows] : measured.buckets) {
@@ -98,6 +109,7 @@ ordered_json RowsJson(absl::Span<const Variant> variants, absl::Span<const Measu
     ordered_json row = VariantJson(variants[v]);
     row["density"] = Density(variants[v].config(), longest);
     row.update(Summary(measured[v].windows, options.seed));
+    AddWindowMeans(measured[v].windows, &row);
     if (options.bucket > 0) row["buckets"] = BucketsJson(measured[v], options);
     rows.push_back(row);
   }

@@ -30,9 +30,10 @@ struct TokenisedText {
 // Sparse against dense attention on texts: {"window", "stride", "texts": [...]}. Each text has its
 // counts and a row for each variant: perplexities, their ratio, KL(dense || sparse) in nats and
 // top-1 agreement, each of them with its interval (paired bootstrap over windows, null for less
-// than two), density, and with `bucket` the same by position in the window. Several texts are
-// followed by "all" of them together. `variants` are the scorer's. INVALID_ARGUMENT for a window or
-// stride that cannot be, or a text of less than two tokens; the scorer's errors.
+// than two), density, the means of each window, and with `bucket` the same by position in it.
+// Several texts are followed by "all" of them together. `variants` are the scorer's.
+// INVALID_ARGUMENT for a window or stride that cannot be, or a text of less than two tokens; the
+// scorer's errors.
 absl::StatusOr<nlohmann::ordered_json> EvaluatePerplexity(WindowScorer* scorer,
                                                           absl::Span<const Variant> variants,
                                                           absl::Span<const TokenisedText> texts,

@@ -168,6 +168,14 @@ TEST_F(PerplexityTest, SeveralTextsAndAllOfThem) {
   EXPECT_EQ(results["texts"][1]["windows"], 1);
   EXPECT_TRUE(results["texts"][1]["rows"][0]["kl_interval"].is_null());
   EXPECT_EQ(results["all"][0]["tokens"], 500 - 3 + 149);
+  const ordered_json& row = results["texts"][0]["rows"][2];
+  ASSERT_EQ(row["window_kl"].size(), 3);
+  EXPECT_EQ(results["all"][2]["window_kl"].size(), 4);
+  // Windows of 199, 199 and 99 predicted tokens.
+  const double kl = (199 * (row["window_kl"][0].get<double>() + row["window_kl"][1].get<double>()) +
+                     99 * row["window_kl"][2].get<double>()) /
+                    497;
+  EXPECT_NEAR(kl, row["kl"].get<double>(), 1e-12);
 }
 
 TEST_F(PerplexityTest, TheTableHasEveryRow) {
