@@ -12,7 +12,7 @@ namespace {
 
 constexpr char kIntroduction[] =
     "There is a pass key hidden in the following text. Find it and remember it.\n\n";
-constexpr char kQuestion[] = "\n\nWhat is the pass key? The pass key is";
+constexpr char kQuestion[] = "\n\nWhat is the pass key? The pass key is the number";
 
 void Append(absl::Span<const int32_t> tokens, std::vector<int32_t>* prompt) {
   prompt->insert(prompt->end(), tokens.begin(), tokens.end());
@@ -22,8 +22,8 @@ absl::StatusOr<RetrievalCase> PasskeyCase(const Tokenizer& tokenizer,
                                           absl::Span<const int32_t> book, int64_t length,
                                           double depth, std::mt19937_64* random) {
   const std::string key = absl::StrCat(10000 + (*random)() % 90000);
-  const std::string sentence =
-      absl::StrCat("\n\nThe pass key is ", key, ". Remember it. ", key, " is the pass key.\n\n");
+  const std::string sentence = absl::StrCat("\n\nThe pass key is the number ", key,
+                                            ". Remember it: the number is ", key, ".\n\n");
   const EncodeOptions inside = {.add_special_tokens = false};
   RetrievalCase out = {.group = absl::StrCat("passkey ", length),
                        .prompt = tokenizer.Encode(kIntroduction, {}),

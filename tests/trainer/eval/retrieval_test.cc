@@ -43,11 +43,11 @@ TEST_F(RetrievalTest, PassKeysAreInPromptsOfTheirLength) {
     EXPECT_EQ(one.prompt.size(), i < 4 ? 500 : 700);
     EXPECT_EQ(one.group, i < 4 ? "passkey 500" : "passkey 700");
     EXPECT_EQ(one.expected.size(), 5);
-    const size_t found = Text(one).find("The pass key is " + one.expected + ".");
+    const size_t found = Text(one).find("The pass key is the number " + one.expected + ".");
     ASSERT_NE(found, std::string::npos);
     EXPECT_TRUE(i % 4 == 0 || found > place);  // deeper and deeper
     place = found;
-    EXPECT_EQ(Text(one).substr(Text(one).size() - 15), "The pass key is");
+    EXPECT_EQ(Text(one).substr(Text(one).size() - 26), "The pass key is the number");
   }
 }
 
