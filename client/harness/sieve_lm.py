@@ -22,6 +22,7 @@ import sys
 import tempfile
 
 import grpc
+import grpc_tools
 from grpc_tools import protoc
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
@@ -34,7 +35,8 @@ MAX_MESSAGE = 64 << 20
 def api():
     """The modules generated from the public .proto file."""
     folder = tempfile.mkdtemp(prefix="sieve_proto_")
-    arguments = ["protoc", f"-I{PROTO}", f"--python_out={folder}", f"--grpc_python_out={folder}",
+    well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
+    arguments = ["protoc", f"-I{PROTO}", f"-I{well_known}", f"--python_out={folder}", f"--grpc_python_out={folder}",
                  "sieve/v1/generation.proto"]
     if protoc.main(arguments) != 0:
         raise RuntimeError(f"protoc failed on {PROTO}/sieve/v1/generation.proto")

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "tests/trainer/tiny_model.h"
+#include "trainer/batches.h"
+#include "trainer/distill.h"
 #include "trainer/eval/engine_model.h"
 #include "trainer/eval/engine_scorer.h"
 #include "trainer/eval/table.h"
@@ -107,6 +109,28 @@ TEST_F(PerplexityTest, TheEnginesScoresAreTorchs) {
         }
       }
     }
+  }
+}
+
+// The formula for the density against what the trainer's attention counted.
+TEST_F(PerplexityTest, TheDensityIsWhatIsRead) {
+  const c10::NoGradGuard no_gradients;
+  Torch(1);
+  const std::vector<int32_t> text = RandomTokens(390);
+  const std::vector<int64_t> begins = {0};
+  const std::vector<TorchVariant> tensors = TorchVariants(variants_, at::kCPU);
+  for (size_t v = 0; v < variants_.size(); ++v) {
+    const AdapterConfig& config = tensors[v].config;
+    const double read =
+        SparseHidden(*llama_, config, tensors[v].layers, MakeBatch(text, begins, 390, at::kCPU),
+                     {.selected_blocks = config.selected_blocks})
+            .keys_read.item<double>();
+    const double causal = 390 * 391 / 2;
+    const double dense_layers = static_cast<double>(config.dense_layers.size());
+    const double all = causal * static_cast<double>(config.num_layers);
+    const double expected =
+        (read / static_cast<double>(config.num_kv_heads) + dense_layers * causal) / all;
+    EXPECT_NEAR(Density(config, 390), expected, 1e-9) << v;
   }
 }
 
