@@ -212,7 +212,7 @@ absl::StatusOr<ordered_json> RunRetrieval(const Job& job) {
                                    static_cast<int64_t>(longest) + kRetrievalTokens);
   const auto model = OpenGenerator(job, context);
   if (!model.ok()) return model.status();
-  RetrievalOptions options = {.seed = job.config.seed, .greedy = Greedy(job, kRetrievalTokens)};
+  RetrievalTaskOptions options = {.seed = job.config.seed, .greedy = Greedy(job, kRetrievalTokens)};
   options.greedy.stop_texts = {"\n"};
   return EvaluateRetrieval(model->get(), *job.base.tokenizer, job.variants, *cases, options);
 }

@@ -79,7 +79,7 @@ ordered_json CasesJson(absl::Span<const RetrievalCase> cases,
 absl::StatusOr<ordered_json> EvaluateRetrieval(Transformer* model, const Tokenizer& tokenizer,
                                                absl::Span<const Variant> variants,
                                                absl::Span<const RetrievalCase> cases,
-                                               const RetrievalOptions& options) {
+                                               const RetrievalTaskOptions& options) {
   const int64_t longest = model->config().context_length - options.greedy.max_tokens;
   std::vector<RetrievalCase> fitting;
   for (const RetrievalCase& one : cases) {

@@ -12,7 +12,7 @@
 
 namespace sieve {
 
-struct RetrievalOptions {
+struct RetrievalTaskOptions {
   uint64_t seed = 1;  // of the intervals
   GreedyOptions greedy;
 };
@@ -28,7 +28,7 @@ absl::StatusOr<nlohmann::ordered_json> EvaluateRetrieval(Transformer* model,
                                                          const Tokenizer& tokenizer,
                                                          absl::Span<const Variant> variants,
                                                          absl::Span<const RetrievalCase> cases,
-                                                         const RetrievalOptions& options);
+                                                         const RetrievalTaskOptions& options);
 
 }  // namespace sieve
 
