@@ -23,7 +23,7 @@ SIEVE_MODEL="$SIEVE_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 # Building and serving.
 SIEVE_PACKAGES=(
   bazel-bootstrap bazel-rules-java bazel-rules-proto g++
-  libabsl-dev libgrpc++-dev libpcre2-dev libprotobuf-dev libspdlog-dev libssl-dev
+  libabsl-dev libgrpc++-dev libpcre2-dev libprotobuf-dev libspdlog-dev libssl-dev libzstd-dev
   nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev
   # `bazel build //...` covers tests and benchmarks.
   libbenchmark-dev libdnnl-dev libgmock-dev libgtest-dev

@@ -145,7 +145,7 @@ absl::Status RunEvaluation() {
   const absl::Status fits =
       CheckAdapterFits(adapter->config, model->checkpoint->config(), model->digest);
   if (!fits.ok()) return fits;
-  const auto tokens = Tokens({{.path = absl::GetFlag(FLAGS_text), .fields = {}}}, *model);
+  const auto tokens = Tokens({{.path = absl::GetFlag(FLAGS_text)}}, *model);
   if (!tokens.ok()) return tokens.status();
   const auto layers = LoadLayers(*adapter, model->llama->options().device());
   const auto result = Evaluate(*model->llama, adapter->config, layers, tokens->tokens(),
