@@ -60,6 +60,10 @@ absl::Status CheckStage(const StageConfig& stage) {
   if (stage.vector_rate < 0 || stage.matrix_rate < 0) return Invalid("rates", "at least 0");
   if (stage.clip <= 0) return Invalid("clip", "over 0");
   if (stage.selector_weight < 0) return Invalid("selector_weight", "at least 0");
+  if (stage.task_weight < 0) return Invalid("task_weight", "at least 0");
+  if (stage.task_weight > 0 && !stage.end_to_end) {
+    return Invalid("task_weight", "of a stage end_to_end");
+  }
   return absl::OkStatus();
 }
 
@@ -67,7 +71,7 @@ absl::StatusOr<StageConfig> ParseStage(const json& object) {
   StageConfig stage;
   absl::Status status = CheckKeys(
       object, {"kind", "steps", "sequences", "sequences_at_once", "selected_blocks", "vector_rate",
-               "matrix_rate", "weight_decay", "clip", "selector_weight", "trained"});
+               "matrix_rate", "weight_decay", "clip", "selector_weight", "task_weight", "trained"});
   if (!status.ok()) return status;
   std::string kind;
   status.Update(GetField(object, "kind", kind));
@@ -79,6 +83,7 @@ absl::StatusOr<StageConfig> ParseStage(const json& object) {
   status.Update(GetField(object, "weight_decay", stage.weight_decay));
   status.Update(GetField(object, "clip", stage.clip));
   status.Update(GetField(object, "selector_weight", stage.selector_weight));
+  status.Update(GetField(object, "task_weight", stage.task_weight));
   status.Update(GetNumbers(object, "selected_blocks", 0, 1024, &stage.selected_blocks));
   status.Update(GetTexts(object, "trained", &stage.trained));
   stage.end_to_end = kind == "end_to_end";
@@ -174,6 +179,7 @@ absl::Status ParseCorpus(const json& sources, const std::string& data_folder, Ru
 absl::Status CheckRun(const RunConfig& run) {
   if (run.corpus.empty()) return Invalid("corpus", "given");
   if (run.sequence_length < 2) return Invalid("sequence_length", "at least 2");
+  if (run.shortest_document < 2) return Invalid("shortest_document", "at least 2");
   if (run.calibration_sequences < 1) return Invalid("calibration_sequences", "at least 1");
   if (run.query_chunk < 64 || run.query_chunk % 64 != 0) {
     return Invalid("query_chunk", "a multiple of 64");
@@ -186,12 +192,14 @@ absl::Status CheckRun(const RunConfig& run) {
 
 absl::StatusOr<RunConfig> Parse(const json& object, const std::string& data_folder) {
   RunConfig run;
-  absl::Status status = CheckKeys(
-      object, {"adapter", "corpus", "sequence_length", "calibration_sequences", "tail_bias", "seed",
-               "query_chunk", "logit_rows", "checkpoint_minutes", "divergence", "stages"});
+  absl::Status status =
+      CheckKeys(object, {"adapter", "corpus", "sequence_length", "shortest_document",
+                         "calibration_sequences", "tail_bias", "seed", "query_chunk", "logit_rows",
+                         "checkpoint_minutes", "divergence", "stages"});
   if (!status.ok()) return status;
   int64_t seed = 1;
   status.Update(GetField(object, "sequence_length", run.sequence_length));
+  status.Update(GetField(object, "shortest_document", run.shortest_document));
   status.Update(GetField(object, "calibration_sequences", run.calibration_sequences));
   status.Update(GetField(object, "tail_bias", run.tail_bias));
   status.Update(GetField(object, "seed", seed));

@@ -25,6 +25,7 @@ struct StageConfig {
   double weight_decay = 0;
   double clip = 1;
   double selector_weight = 1;
+  double task_weight = 0;            // end to end: of the answers' cross-entropy
   std::vector<std::string> trained;  // how the names of what is trained begin; empty: all
 };
 
@@ -33,6 +34,7 @@ struct RunConfig {
   nlohmann::json adapter;  // options of adapter_config.json that differ from the defaults
   std::vector<TextSource> corpus;
   int64_t sequence_length = 4096;
+  int64_t shortest_document = 2;  // tokens; shorter ones are left out
   int64_t calibration_sequences = 16;
   double tail_bias = -2;  // see CalibrationOptions
   uint64_t seed = 1;

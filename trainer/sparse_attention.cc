@@ -47,7 +47,7 @@ struct LayerState {
 class Chunk {
  public:
   Chunk(const FrozenLlama& llama, const AdapterConfig& config, const LayerState& state,
-        int64_t begin, int64_t queries)
+        const at::Tensor& real, int64_t begin, int64_t queries)
       : llama_(llama),
         config_(config),
         s_(state),
@@ -60,6 +60,7 @@ class Chunk {
     q_ = state.q.narrow(3, begin, queries);
     keys_ = begin + queries;
     causal_ = at::arange(keys_, positions_.options()).le(positions_.unsqueeze(-1));
+    if (real.defined()) real_ = real.narrow(1, begin, queries);
   }
 
   // [N, K, G, Q, keys]: every causal key's logit.
@@ -76,7 +77,7 @@ class Chunk {
   }
 
   at::Tensor Select(const at::Tensor& scores, int64_t count) const {
-    return SelectBlocks(config_, scores, sets_.candidates, count);
+    return SelectBlocks(config_, scores, sets_.candidates, real_, count);
   }
 
   // The sum over the queries with candidates, sequences and heads.
@@ -84,7 +85,10 @@ class Chunk {
     const at::Tensor hidden = sets_.candidates.logical_not();
     const at::Tensor target = MaskedSoftmax(BlockMass(key_logits).detach(), sets_.candidates);
     const at::Tensor estimate = at::log_softmax(scores.masked_fill(hidden, -1e30), -1);
-    const at::Tensor kl = target * (target.clamp_min(1e-30).log() - estimate);
+    at::Tensor kl = target * (target.clamp_min(1e-30).log() - estimate);
+    if (real_.defined()) {
+      kl = kl.masked_fill(real_.logical_not().unsqueeze(1).unsqueeze(1).unsqueeze(-1), 0);
+    }
     return kl.masked_fill(hidden, 0).sum();
   }
 
@@ -197,6 +201,7 @@ class Chunk {
   const double scale_;
   int64_t keys_;
   at::Tensor positions_, causal_, q_;
+  at::Tensor real_;  // [N, Q], or undefined
   BlockSets sets_;
 };
 
@@ -261,7 +266,7 @@ SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterCon
       LayerState part;
       const std::vector<at::Tensor*> places = part.Fields();
       for (size_t i = 0; i < places.size(); ++i) *places[i] = fields[i];
-      return AttendChunk(Chunk(llama, config, part, begin, queries), options);
+      return AttendChunk(Chunk(llama, config, part, options.real, begin, queries), options);
     };
     const Tensors chunk = c10::GradMode::is_enabled() ? Recomputed(attend, packed) : attend(packed);
     outputs.push_back(chunk[0]);
@@ -270,10 +275,15 @@ SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterCon
   }
   const int64_t open = std::max<int64_t>(
       0, tokens - (config.sink_blocks + config.window_blocks + 1) * kBlock);  // with candidates
-  const double rows = state.q.numel() / config.head_dim / tokens;
   SparseAttentionResult result;
   result.heads = at::cat(outputs, 3).flatten(1, 2).to(inputs.q.scalar_type());
-  result.selector_loss = open > 0 ? loss / (rows * open) : loss;
+  result.selector_loss = loss;
+  if (open > 0) {
+    const at::Tensor queries = options.real.defined()
+                                   ? options.real.narrow(1, tokens - open, open).sum().clamp_min(1)
+                                   : at::full({}, state.k.size(0) * open, loss.options());
+    result.selector_loss = loss / (queries * config.num_heads);
+  }
   result.keys_read = keys_read;
   return result;
 }

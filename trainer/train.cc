@@ -17,10 +17,9 @@
 #include "model/adapter/adapter_file.h"
 #include "trainer/batches.h"
 #include "trainer/calibrate.h"
-#include "trainer/distill.h"
 #include "trainer/layer_tensors.h"
-#include "trainer/optimizer.h"
 #include "trainer/sequences.h"
+#include "trainer/train_step.h"
 #include "trainer/training_state.h"
 
 namespace sieve {
@@ -28,22 +27,23 @@ namespace {
 
 constexpr double kMeanDecay = 0.95;  // of the running mean of losses
 constexpr int64_t kStepsBeforeJudging = 10;
+constexpr int64_t kSelectionBlock = 64;  // tokens; the moments are of whole blocks
 constexpr absl::Duration kProgressEvery = absl::Seconds(5);
-
-struct StepResult {
-  DistillLosses losses;
-  double gradient_norm = 0;
-  int64_t selected_blocks = 0;
-  std::vector<int64_t> begins;  // of its sequences in the corpus
-};
 
 class Training {
  public:
-  Training(const TrainingJob& job, std::vector<int64_t> begins)
+  Training(const TrainingJob& job, std::vector<Pack> packs)
       : job_(job),
         run_(*job.run),
-        begins_(std::move(begins)),
-        order_(static_cast<int64_t>(begins_.size()), run_.seed),
+        packs_(std::move(packs)),
+        order_(static_cast<int64_t>(packs_.size()), run_.seed),
+        ranks_(job.ranks != nullptr ? *job.ranks : alone_),
+        inputs_({.llama = job.llama,
+                 .adapter = &job.adapter,
+                 .run = job.run,
+                 .corpus = job.corpus,
+                 .ranks = &ranks_,
+                 .stop = job.stop}),
         state_dir_(job.out + "/state"),
         fingerprint_(absl::StrCat(run_.text, job.adapter.base_digest, job.corpus->digest())) {}
 
@@ -65,7 +65,20 @@ class Training {
   }
 
  private:
+  bool leads() const { return ranks_.rank() == 0; }
+
+  // Rank 0 begins or goes on; the others get its state.
   absl::Status Begin() {
+    if (leads()) {
+      const absl::Status status = BeginOrGoOn();
+      if (!status.ok()) return status;
+    } else {
+      state_.layers = ZeroLayers(job_.adapter, job_.llama->options().device());
+    }
+    return ShareState(run_.stages, ranks_, &state_);
+  }
+
+  absl::Status BeginOrGoOn() {
     std::error_code error;
     std::filesystem::create_directories(job_.out, error);
     if (error) return absl::UnknownError(absl::StrCat("making ", job_.out, ": ", error.message()));
@@ -74,23 +87,28 @@ class Training {
       state_.layers = ZeroLayers(job_.adapter, job_.llama->options().device());
       return LoadState(run_.stages, fingerprint_, state_dir_, &state_);
     }
-    state_.layers = Calibrate(*job_.llama, job_.adapter, CalibrationSequences(),
+    const std::vector<at::Tensor> sequences = CalibrationSequences();
+    if (sequences.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("calibration needs documents of at least ", kSelectionBlock, " tokens"));
+    }
+    state_.layers = Calibrate(*job_.llama, job_.adapter, sequences,
                               {.tail_bias = run_.tail_bias, .seed = run_.seed});
     if (!run_.stages.empty()) BeginStage(run_.stages[0], &state_);
     return Save();
   }
 
+  // Each by itself, for padding has no part in the moments.
   std::vector<at::Tensor> CalibrationSequences() {
     std::vector<at::Tensor> sequences;
     for (int64_t i = 0; i < run_.calibration_sequences; ++i) {
-      sequences.push_back(Batch({begins_[order_.At(i)]}));
+      for (const Sequence& row : packs_[order_.At(i)]) {
+        if (row.length < kSelectionBlock) continue;
+        sequences.push_back(MakeBatch(job_.corpus->tokens(), {row.begin}, row.length,
+                                      job_.llama->options().device()));
+      }
     }
     return sequences;
-  }
-
-  at::Tensor Batch(const std::vector<int64_t>& begins) const {
-    return MakeBatch(job_.corpus->tokens(), begins, run_.sequence_length,
-                     job_.llama->options().device());
   }
 
   absl::Status RunStage(const StageConfig& stage) {
@@ -98,19 +116,24 @@ class Training {
     const absl::Time begin = absl::Now();
     while (state_.step < stage.steps) {
       const absl::Time step_begin = absl::Now();
-      const StepResult result = Step(stage);
-      absl::Status status = Judge(stage, result);
+      const absl::StatusOr<StepResult> result =
+          TrainStep(inputs_, PacksOf(stage), DrawBudget(stage), &state_);
+      if (!result.ok()) return Locate(result.status());
+      absl::Status status = Judge(stage, *result);
       if (!status.ok()) return status;
+      const int64_t budget = DrawBudget(stage);
       ++state_.step;
       const absl::Time now = absl::Now();
-      Log(stage, result, now - step_begin);
       const absl::Duration left =
           (now - begin) / (state_.step - first) * (stage.steps - state_.step);
-      Show(stage, result, now - step_begin, left);
-      const bool stopped = job_.stop != nullptr && job_.stop->load();
-      if (stopped || now - saved_ > absl::Minutes(1) * run_.checkpoint_minutes) status = Save();
+      if (leads()) {
+        Log(*result, budget, now - step_begin);
+        Show(stage, *result, now - step_begin, left);
+      }
+      const bool due = now - saved_ > absl::Minutes(1) * run_.checkpoint_minutes;
+      if (result->stopped || due) status = Save();
       if (!status.ok()) return status;
-      if (stopped) {
+      if (result->stopped) {
         return absl::CancelledError(
             absl::StrCat("stopped after ", Where(), "; the state is in ", state_dir_));
       }
@@ -118,32 +141,9 @@ class Training {
     return absl::OkStatus();
   }
 
-  StepResult Step(const StageConfig& stage) {
-    StepResult result;
-    result.selected_blocks = DrawBudget(stage);
-    result.begins = SequencesOf(stage);
-    const int64_t parts = stage.sequences / stage.sequences_at_once;
-    const DistillOptions options = {.selected_blocks = result.selected_blocks,
-                                    .query_chunk = run_.query_chunk,
-                                    .logit_rows = run_.logit_rows,
-                                    .selector_weight = stage.selector_weight,
-                                    .weight = 1.0 / static_cast<double>(parts)};
-    for (int64_t part = 0; part < parts; ++part) {
-      const auto begin = result.begins.begin() + part * stage.sequences_at_once;
-      const at::Tensor tokens = Batch({begin, begin + stage.sequences_at_once});
-      const DistillLosses losses =
-          stage.end_to_end
-              ? DistillEndToEnd(*job_.llama, job_.adapter, state_.layers, tokens, options)
-              : DistillLayers(*job_.llama, job_.adapter, state_.layers, tokens, options);
-      result.losses.total += losses.total * options.weight;
-      result.losses.output += losses.output * options.weight;
-      result.losses.selector += losses.selector * options.weight;
-      result.losses.kl += losses.kl * options.weight;
-    }
-    result.gradient_norm =
-        AdamWStep({.weight_decay = stage.weight_decay, .clip = stage.clip}, state_.step,
-                  ScheduleAt(state_.step, stage.steps), &state_.parameters);
-    return result;
+  absl::Status Locate(const absl::Status& status) const {
+    return absl::Status(status.code(), absl::StrCat("in ", Where(), ": ", status.message(),
+                                                    "; the last good state is in ", state_dir_));
   }
 
   // One of the stage's budgets, by seed, stage and step alone.
@@ -154,14 +154,14 @@ class Training {
     return stage.selected_blocks[random() % stage.selected_blocks.size()];
   }
 
-  std::vector<int64_t> SequencesOf(const StageConfig& stage) {
+  std::vector<Pack> PacksOf(const StageConfig& stage) {
     int64_t index = state_.step * stage.sequences;
     for (int64_t s = 0; s < state_.stage; ++s) {
       index += run_.stages[s].steps * run_.stages[s].sequences;
     }
-    std::vector<int64_t> begins;
-    for (int64_t i = 0; i < stage.sequences; ++i) begins.push_back(begins_[order_.At(index + i)]);
-    return begins;
+    std::vector<Pack> packs;
+    for (int64_t i = 0; i < stage.sequences; ++i) packs.push_back(packs_[order_.At(index + i)]);
+    return packs;
   }
 
   // ABORTED when training cannot go on from here.
@@ -173,7 +173,10 @@ class Training {
       return absl::AbortedError(absl::StrCat(
           finite ? "the loss diverges" : "a loss or gradient is not finite", " in ", Where(),
           ": loss ", loss, ", running mean ", state_.mean_loss, ", gradient norm ",
-          result.gradient_norm, ", sequences at tokens ", absl::StrJoin(result.begins, ", "),
+          result.gradient_norm, ", sequences at tokens ",
+          absl::StrJoin(
+              PacksOf(stage), ", ",
+              [](std::string* out, const Pack& pack) { absl::StrAppend(out, pack.front().begin); }),
           "; the last good state is in ", state_dir_, " (", saved_where_, ")"));
     }
     state_.mean_loss =
@@ -185,22 +188,18 @@ class Training {
     return absl::StrCat("stage ", state_.stage + 1, ", step ", state_.step);
   }
 
-  void Log(const StageConfig& stage, const StepResult& result, absl::Duration took) {
-    const nlohmann::json line = {{"stage", state_.stage + 1},
-                                 {"step", state_.step},
-                                 {"loss", result.losses.total},
-                                 {"output", result.losses.output},
-                                 {"selector", result.losses.selector},
-                                 {"kl", result.losses.kl},
-                                 {"gradient_norm", result.gradient_norm},
-                                 {"selected_blocks", result.selected_blocks},
-                                 {"tokens_per_second", TokensPerSecond(stage, took)}};
+  void Log(const StepResult& result, int64_t selected_blocks, absl::Duration took) {
+    const nlohmann::json line = {
+        {"stage", state_.stage + 1},          {"step", state_.step},
+        {"loss", result.losses.total},        {"output", result.losses.output},
+        {"selector", result.losses.selector}, {"kl", result.losses.kl},
+        {"task", result.losses.task},         {"gradient_norm", result.gradient_norm},
+        {"selected_blocks", selected_blocks}, {"tokens_per_second", TokensPerSecond(result, took)}};
     log_ << line.dump() << std::endl;
   }
 
-  double TokensPerSecond(const StageConfig& stage, absl::Duration took) const {
-    return static_cast<double>(stage.sequences * run_.sequence_length) /
-           absl::ToDoubleSeconds(took);
+  static double TokensPerSecond(const StepResult& result, absl::Duration took) {
+    return static_cast<double>(result.tokens) / absl::ToDoubleSeconds(took);
   }
 
   void Show(const StageConfig& stage, const StepResult& result, absl::Duration took,
@@ -209,17 +208,19 @@ class Training {
     const bool last = state_.step == stage.steps;
     if (job_.progress == nullptr || (!last && now - shown_ < kProgressEvery)) return;
     shown_ = now;
-    *job_.progress << absl::StrFormat(
-                          "%s of %d: loss %.5f (output %.5f, selector %.5f, kl %.5f), mean %.5f, "
-                          "%.0f tokens/s, %s left",
-                          Where(), stage.steps, result.losses.total, result.losses.output,
-                          result.losses.selector, result.losses.kl, state_.mean_loss,
-                          TokensPerSecond(stage, took),
-                          absl::FormatDuration(absl::Trunc(left, absl::Seconds(1))))
-                   << std::endl;
+    *job_.progress
+        << absl::StrFormat(
+               "%s of %d: loss %.5f (output %.5f, selector %.5f, kl %.5f, task %.5f), mean %.5f, "
+               "%.0f tokens/s, %s left",
+               Where(), stage.steps, result.losses.total, result.losses.output,
+               result.losses.selector, result.losses.kl, result.losses.task, state_.mean_loss,
+               TokensPerSecond(result, took),
+               absl::FormatDuration(absl::Trunc(left, absl::Seconds(1))))
+        << std::endl;
   }
 
   absl::Status Save() {
+    if (!leads()) return absl::OkStatus();
     absl::Status status = SaveState(state_, fingerprint_, state_dir_);
     if (status.ok()) {
       status = WriteAdapter(StoreLayers(job_.adapter, state_.layers), job_.out + "/adapter",
@@ -232,8 +233,11 @@ class Training {
 
   const TrainingJob& job_;
   const RunConfig& run_;
-  const std::vector<int64_t> begins_;
+  const std::vector<Pack> packs_;
   SequenceOrder order_;
+  Ranks alone_;
+  Ranks& ranks_;
+  const StepInputs inputs_;
   const std::string state_dir_;
   const std::string fingerprint_;
   TrainingState state_;
@@ -245,12 +249,13 @@ class Training {
 }  // namespace
 
 absl::Status Train(const TrainingJob& job) {
-  std::vector<int64_t> begins = CutSequences(job.corpus->document_ends(), job.run->sequence_length);
-  if (begins.empty()) {
+  std::vector<Pack> packs = PackDocuments(job.corpus->document_ends(), job.run->sequence_length,
+                                          job.run->shortest_document);
+  if (packs.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("no document of the corpus has ", job.run->sequence_length, " tokens"));
+        absl::StrCat("no document of the corpus has ", job.run->shortest_document, " tokens"));
   }
-  return Training(job, std::move(begins)).Run();
+  return Training(job, std::move(packs)).Run();
 }
 
 }  // namespace sieve

@@ -26,6 +26,14 @@ TEST(RunConfig, TheCommittedOneIsRead) {
   EXPECT_EQ(run->corpus[0].path, "/data/wikitext2/wiki.train.tokens.gz");
 }
 
+TEST(RunConfig, TheOthersAreReadToo) {
+  for (const char* name : {"gsm8k", "chat"}) {
+    const auto run = ReadRunConfig(std::string("trainer/configs/") + name + ".json", "/data");
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_GT(run->stages[1].task_weight, 0) << name;
+  }
+}
+
 TEST(RunConfig, WhatIsWrongIsNamed) {
   const struct {
     const char* text;
@@ -49,7 +57,12 @@ TEST(RunConfig, WhatIsWrongIsNamed) {
       {R"({"corpus": [{"path": "a", "format": "chat", "make": "retrieval", "documents": 1}]})",
        "format"},
       {R"({"corpus": [{"path": "a"}], "query_chunk": 100})", "query_chunk"},
+      {R"({"corpus": [{"path": "a"}], "shortest_document": 1})", "shortest_document"},
       {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "both"}]})", "kind"},
+      {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "layers", "task_weight": 1}]})",
+       "task_weight"},
+      {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "end_to_end", "task_weight": -1}]})",
+       "task_weight"},
       {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "layers", "steps": -1}]})", "steps"},
       {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "layers", "selected_blocks": []}]})",
        "selected_blocks"},
