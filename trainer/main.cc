@@ -3,6 +3,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -16,14 +17,18 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "model/adapter/adapter_file.h"
 #include "model/adapter/base_digest.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/tokenizer/tokenizer.h"
 #include "trainer/backend.h"
+#include "trainer/connect_ranks.h"
 #include "trainer/evaluate.h"
 #include "trainer/layer_tensors.h"
 #include "trainer/llama.h"
+#include "trainer/rank_environment.h"
+#include "trainer/ranks.h"
 #include "trainer/run_config.h"
 #include "trainer/token_file.h"
 #include "trainer/train.h"
@@ -52,9 +57,13 @@ namespace {
 constexpr char kUsage[] = R"(distils a sparse-attention adapter, and measures adapters.
 
   sieve_trainer train --model MODEL --config RUN --data FOLDER --out FOLDER
-      Trains as the run says; SIGTERM or SIGINT saves the state and ends it.
+      Trains as the run says; SIGTERM or SIGINT saves the state and ends it. Started by torchrun,
+      srun or an indexed job of Kubernetes, the processes share the work.
   sieve_trainer eval --model MODEL --adapter FOLDER --text FILE
       Prints as JSON how sparse attention compares with dense on the windows of a text.)";
+
+// Tokenising and calibration, which rank 0 does for all, take less.
+constexpr absl::Duration kLongestWaitForARank = absl::Minutes(20);
 
 constexpr int kExitError = 1;
 constexpr int kExitBadFlags = 2;
@@ -71,9 +80,9 @@ struct Model {
   std::string digest;
 };
 
-absl::StatusOr<Model> OpenModel() {
+absl::StatusOr<Model> OpenModel(int gpu = 0) {
   if (absl::GetFlag(FLAGS_model).empty()) return absl::InvalidArgumentError("--model is not given");
-  const absl::StatusOr<at::TensorOptions> backend = OpenBackend(absl::GetFlag(FLAGS_device));
+  const absl::StatusOr<at::TensorOptions> backend = OpenBackend(absl::GetFlag(FLAGS_device), gpu);
   if (!backend.ok()) return backend.status();
   auto checkpoint = OpenCheckpoint(absl::GetFlag(FLAGS_model));
   if (!checkpoint.ok()) return checkpoint.status();
@@ -97,15 +106,35 @@ absl::StatusOr<TokenFile> Tokens(const std::vector<TextSource>& sources, const M
   return TokeniseOnce(sources, *model.tokenizer, folder);
 }
 
+// Rank 0 tokenises; where the others see its folder, they find it done.
+absl::StatusOr<TokenFile> SharedTokens(const std::vector<TextSource>& sources, const Model& model,
+                                       Ranks& ranks) {
+  if (ranks.rank() != 0) {
+    const absl::Status status = ranks.Meet();
+    if (!status.ok()) return status;
+  }
+  absl::StatusOr<TokenFile> tokens = Tokens(sources, model);
+  if (!tokens.ok() || ranks.rank() != 0) return tokens;
+  const absl::Status status = ranks.Meet();
+  if (!status.ok()) return status;
+  return tokens;
+}
+
 absl::Status RunTraining() {
   if (absl::GetFlag(FLAGS_out).empty()) return absl::InvalidArgumentError("--out is not given");
   const auto run = ReadRunConfig(absl::GetFlag(FLAGS_config), absl::GetFlag(FLAGS_data));
   if (!run.ok()) return run.status();
-  const absl::StatusOr<Model> model = OpenModel();
+  const auto environment =
+      ReadRankEnvironment([](const char* name) -> const char* { return std::getenv(name); });
+  if (!environment.ok()) return environment.status();
+  const absl::StatusOr<Model> model = OpenModel(environment->local_rank);
   if (!model.ok()) return model.status();
   const auto adapter = AdapterConfigFor(run->adapter, model->checkpoint->config(), model->digest);
   if (!adapter.ok()) return adapter.status();
-  const absl::StatusOr<TokenFile> corpus = Tokens(run->corpus, *model);
+  const auto ranks =
+      ConnectRanks(*environment, model->llama->options().device(), kLongestWaitForARank);
+  if (!ranks.ok()) return ranks.status();
+  const absl::StatusOr<TokenFile> corpus = SharedTokens(run->corpus, *model, **ranks);
   if (!corpus.ok()) return corpus.status();
   std::signal(SIGTERM, Stop);
   std::signal(SIGINT, Stop);
@@ -115,7 +144,8 @@ absl::Status RunTraining() {
                 .corpus = &*corpus,
                 .out = absl::GetFlag(FLAGS_out),
                 .progress = &std::cerr,
-                .stop = &stop});
+                .stop = &stop,
+                .ranks = ranks->get()});
 }
 
 absl::StatusOr<std::vector<int64_t>> Budgets(const AdapterConfig& adapter) {

@@ -1,5 +1,7 @@
 #include "trainer/token_file.h"
 
+#include <unistd.h>
+
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -86,7 +88,8 @@ absl::Status Write(const std::string& path, const std::string& digest, const Con
   header.documents = static_cast<int64_t>(content.ends.size());
   header.answers = static_cast<int64_t>(content.answers.size());
   header.tokens = static_cast<int64_t>(content.tokens.size());
-  const std::string partial = path + ".partial";
+  // Several processes may tokenise at once.
+  const std::string partial = absl::StrCat(path, ".partial.", getpid());
   absl::StatusOr<DurableFile> file = DurableFile::Create(partial);
   if (!file.ok()) return file.status();
   absl::Status status = file->Append({reinterpret_cast<const char*>(&header), sizeof(header)});
