@@ -133,7 +133,7 @@ build_with_buildah() {
     buildah_command rmi --prune >/dev/null
 }
 
-version() { sed -n 's/.*kServerVersion = "\(.*\)";/\1/p' "$SIEVE_ROOT/server/version.h"; }
+version() { sed -n 's/.*kVersion = "\(.*\)";/\1/p' "$SIEVE_ROOT/model/version.h"; }
 
 revision() {
   local commit

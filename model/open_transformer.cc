@@ -60,6 +60,23 @@ absl::StatusOr<std::unique_ptr<Transformer>> OpenOnCuda(const ModelConfig& confi
 
 }  // namespace
 
+absl::StatusOr<Device> ParseDevice(absl::string_view name) {
+  if (name == "auto") return Device::kAuto;
+  if (name == "cpu") return Device::kCpu;
+  if (name == "cuda") return Device::kCuda;
+  return absl::InvalidArgumentError(
+      absl::StrCat("device \"", name, "\"; expected auto, cpu or cuda"));
+}
+
+absl::StatusOr<std::optional<DType>> ParseCacheType(absl::string_view name) {
+  if (name.empty()) return std::nullopt;
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    if (name == InfoOf(dtype).name) return dtype;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("cache type \"", name, "\"; expected f32, f16 or bf16"));
+}
+
 absl::StatusOr<std::unique_ptr<Transformer>> OpenTransformer(const ModelConfig& config,
                                                              const LlamaWeights& weights,
                                                              const RunOptions& options) {

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "kernels/dtype.h"
 #include "model/config.h"
 #include "model/transformer.h"
@@ -18,6 +19,12 @@ enum class Device {
   kCpu,
   kCuda,
 };
+
+// "auto", "cpu" or "cuda". INVALID_ARGUMENT for anything else.
+absl::StatusOr<Device> ParseDevice(absl::string_view name);
+
+// "f32", "f16" or "bf16"; empty: none. INVALID_ARGUMENT for anything else.
+absl::StatusOr<std::optional<DType>> ParseCacheType(absl::string_view name);
 
 struct RunOptions {
   Device device = Device::kAuto;

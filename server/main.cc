@@ -200,23 +200,11 @@ absl::StatusOr<ListenAddress> AddressFlag(absl::string_view name, const std::str
   return absl::InvalidArgumentError(absl::StrCat("--", name, ": ", status.message()));
 }
 
-absl::StatusOr<Device> DeviceFlag() {
-  const std::string name = absl::GetFlag(FLAGS_device);
-  if (name == "auto") return Device::kAuto;
-  if (name == "cpu") return Device::kCpu;
-  if (name == "cuda") return Device::kCuda;
-  return absl::InvalidArgumentError(
-      absl::StrCat("--device is \"", name, "\"; expected auto, cpu or cuda"));
-}
-
-absl::StatusOr<std::optional<DType>> CacheTypeFlag() {
-  const std::string name = absl::GetFlag(FLAGS_kv_type);
-  if (name.empty()) return std::nullopt;
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    if (name == InfoOf(dtype).name) return dtype;
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("--kv_type is \"", name, "\"; expected f32, f16 or bf16"));
+// The value of a flag that was parsed, or the error with the flag's name.
+template <typename T>
+absl::StatusOr<T> FlagValue(absl::string_view name, absl::StatusOr<T> parsed) {
+  if (parsed.ok()) return parsed;
+  return absl::InvalidArgumentError(absl::StrCat("--", name, ": ", parsed.status().message()));
 }
 
 // Each of these reads one group of flags; the first that is wrong is the error.
@@ -264,10 +252,12 @@ absl::Status ReadModelFlags(ModelHostConfig* model) {
   model->cache_bytes = absl::GetFlag(FLAGS_kv_cache_mb) << 20;
   model->max_step_tokens = absl::GetFlag(FLAGS_max_step_tokens);
   model->context_length = absl::GetFlag(FLAGS_max_context);
-  const absl::StatusOr<Device> device = DeviceFlag();
+  const absl::StatusOr<Device> device =
+      FlagValue("device", ParseDevice(absl::GetFlag(FLAGS_device)));
   if (!device.ok()) return device.status();
   model->device = *device;
-  const absl::StatusOr<std::optional<DType>> dtype = CacheTypeFlag();
+  const absl::StatusOr<std::optional<DType>> dtype =
+      FlagValue("kv_type", ParseCacheType(absl::GetFlag(FLAGS_kv_type)));
   if (!dtype.ok()) return dtype.status();
   model->dtype = *dtype;
   return absl::OkStatus();

@@ -2,8 +2,8 @@
 
 #include <string>
 
+#include "model/version.h"
 #include "prometheus/gauge.h"
-#include "server/version.h"
 
 namespace sieve {
 namespace {
@@ -74,7 +74,7 @@ void AddBuildInfo(prometheus::Registry& registry) {
       .Name("sieve_build_info")
       .Help("Version of the server and the compiler that built it; always 1.")
       .Register(registry)
-      .Add({{"version", std::string(kServerVersion)}, {"compiler", kCompiler}})
+      .Add({{"version", std::string(kVersion)}, {"compiler", kCompiler}})
       .Set(1);
 }
 

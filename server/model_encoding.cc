@@ -3,8 +3,8 @@
 #include <string>
 
 #include "model/adapter/adapter_json.h"
+#include "model/version.h"
 #include "server/duration_encoding.h"
-#include "server/version.h"
 
 namespace sieve {
 namespace {
@@ -96,7 +96,7 @@ v1::GetModelResponse EncodeModel(const ModelInfo& model, const EngineStats& stat
   for (const AdapterInfo& adapter : adapters) *out.add_adapters() = EncodeAdapter(adapter);
   out.mutable_load()->set_running_sequences(static_cast<int32_t>(stats.running_sequences));
   out.mutable_load()->set_waiting_requests(static_cast<int32_t>(stats.waiting_requests));
-  out.set_server_version(std::string(kServerVersion));
+  out.set_server_version(std::string(kVersion));
   return out;
 }
 

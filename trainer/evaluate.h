@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "model/adapter/adapter_config.h"
 #include "trainer/layer_tensors.h"
@@ -13,7 +14,7 @@
 namespace sieve {
 
 struct EvaluationOptions {
-  int64_t window = 4096;    // tokens; windows follow each other
+  int64_t window = 4096;    // tokens, at least 2; windows follow each other
   int64_t max_windows = 0;  // the first ones; 0: all whole windows
   int64_t windows_at_once = 1;
   std::vector<int64_t> selected_blocks;  // budgets to try
@@ -22,13 +23,15 @@ struct EvaluationOptions {
   uint64_t seed = 1;  // of the intervals
 };
 
-// Sparse against dense attention on the windows of a text, by budget: perplexities, their ratio
-// with a 95 % interval (paired bootstrap over windows), KL(dense || sparse) and top-1 agreement of
-// the next token's distribution, and the density (of the causal keys those that are read exactly).
-// In a window every token but the first is predicted.
-nlohmann::ordered_json Evaluate(const FrozenLlama& llama, const AdapterConfig& config,
-                                const std::vector<LayerTensors>& layers,
-                                absl::Span<const int32_t> tokens, const EvaluationOptions& options);
+// EvaluatePerplexity (trainer/eval) through LibTorch on the whole windows of a text, for an adapter
+// whose tensors are at hand: {"window", "windows", "budgets": [...]}, a row for each budget, none
+// for a text shorter than a window. INVALID_ARGUMENT for a window of less than two tokens, INTERNAL
+// for logits that are not finite.
+absl::StatusOr<nlohmann::ordered_json> Evaluate(const FrozenLlama& llama,
+                                                const AdapterConfig& config,
+                                                const std::vector<LayerTensors>& layers,
+                                                absl::Span<const int32_t> tokens,
+                                                const EvaluationOptions& options);
 
 }  // namespace sieve
 

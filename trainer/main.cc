@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -18,14 +19,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "model/adapter/adapter_file.h"
-#include "model/adapter/base_digest.h"
-#include "model/checkpoint/checkpoint.h"
-#include "model/tokenizer/tokenizer.h"
 #include "trainer/backend.h"
+#include "trainer/base_model.h"
 #include "trainer/connect_ranks.h"
-#include "trainer/evaluate.h"
-#include "trainer/layer_tensors.h"
+#include "trainer/eval/command.h"
+#include "trainer/eval/table.h"
 #include "trainer/llama.h"
 #include "trainer/rank_environment.h"
 #include "trainer/ranks.h"
@@ -36,20 +34,51 @@
 ABSL_FLAG(std::string, model, "",
           "Checkpoint: a .gguf file, or a folder with config.json, *.safetensors and "
           "tokenizer.json.");
-ABSL_FLAG(std::string, device, "cpu", "What computes: cpu (float32) or cuda (bfloat16).");
+ABSL_FLAG(
+    std::string, device, "cpu",
+    "What computes: cpu (float32) or cuda (bfloat16); for eval through the engine also auto.");
 ABSL_FLAG(std::string, config, "", "train: the run, a JSON file as trainer/configs/smollm2.json.");
 ABSL_FLAG(std::string, data, ".", "train: folder in which the run's corpus is.");
 ABSL_FLAG(std::string, out, "",
           "train: folder of the adapter, the state and the log. A run that was stopped goes on "
           "when it is given again.");
 ABSL_FLAG(std::string, cache, "", "Folder of tokenised texts; empty: OUT/tokens, or for eval ./.");
-ABSL_FLAG(std::string, adapter, "", "eval: the adapter's folder.");
-ABSL_FLAG(std::string, text, "", "eval: a text, as it is or gzip-compressed.");
-ABSL_FLAG(int64_t, window, 4096, "eval: tokens of a window.");
-ABSL_FLAG(int64_t, max_windows, 0, "eval: the first windows only; 0: all.");
-ABSL_FLAG(int64_t, windows_at_once, 1, "eval: windows in memory at a time.");
+ABSL_FLAG(std::string, task, sieve::EvalConfig().task,
+          "eval: perplexity, retrieval, gsm8k or generation; docs/evaluation.md describes them.");
+ABSL_FLAG(std::vector<std::string>, adapters, {},
+          "eval: what is compared with dense attention: NAME=FOLDER,... or FOLDER,...");
 ABSL_FLAG(std::vector<std::string>, selected_blocks, {},
-          "eval: budgets, separated by commas; empty: the adapter's own.");
+          "eval: budgets of every adapter, separated by commas; empty: each adapter's own.");
+ABSL_FLAG(std::vector<std::string>, text, {},
+          "eval: files, as they are or gzip-compressed: of texts, or for retrieval of books that "
+          "pass keys are hidden in, for gsm8k of problems, for generation of prompts.");
+ABSL_FLAG(std::string, through, sieve::EvalConfig().through,
+          "eval: engine, which is the server's forward pass, or for perplexity torch, LibTorch's.");
+ABSL_FLAG(std::string, kv_type, "", "eval: type of the engine's cache, as the server's.");
+ABSL_FLAG(int32_t, threads, 0, "eval: threads of the engine; 0: one a core.");
+ABSL_FLAG(int64_t, kv_cache_mb, sieve::EvalConfig().cache_mb,
+          "eval: MiB of cache for generations; one that needs more has it alone.");
+ABSL_FLAG(int64_t, max_running, sieve::EvalConfig().max_running,
+          "eval: texts that are generated together.");
+ABSL_FLAG(int64_t, max_step_tokens, sieve::EvalConfig().max_step_tokens,
+          "eval: most tokens in one step of a generation.");
+ABSL_FLAG(int64_t, window, sieve::EvalConfig().window, "eval: tokens of a window.");
+ABSL_FLAG(int64_t, stride, 0, "eval: tokens from one window to the next; 0: a window.");
+ABSL_FLAG(int64_t, max_windows, 0, "eval: the first windows only; 0: all.");
+ABSL_FLAG(int64_t, bucket, 0, "eval: also count by position, in ranges of so many; 0: not.");
+ABSL_FLAG(int64_t, windows_at_once, 1, "eval through torch: windows in memory at a time.");
+ABSL_FLAG(std::vector<std::string>, lines, {}, "eval retrieval: files of LongEval's lines task.");
+ABSL_FLAG(std::vector<std::string>, lengths, {},
+          "eval retrieval: tokens of prompts with pass keys.");
+ABSL_FLAG(int64_t, cases, sieve::EvalConfig().cases, "eval retrieval: pass keys of each length.");
+ABSL_FLAG(std::string, shots_from, "", "eval gsm8k: the file whose first problems are the shots.");
+ABSL_FLAG(int64_t, shots, sieve::EvalConfig().shots, "eval gsm8k: worked examples in the prompt.");
+ABSL_FLAG(int64_t, limit, 0, "eval: the first lines of a file of JSON lines only; 0: all.");
+ABSL_FLAG(int64_t, max_tokens, sieve::EvalConfig().max_tokens, "eval: tokens of a generation.");
+ABSL_FLAG(uint64_t, seed, 1, "eval: of pass keys and of the intervals.");
+ABSL_FLAG(std::string, json, "", "eval: file of the results; empty: they are printed.");
+ABSL_FLAG(std::string, table, "",
+          "eval: file of the results as Markdown tables; empty: with --json they are printed.");
 
 namespace sieve {
 namespace {
@@ -59,8 +88,8 @@ constexpr char kUsage[] = R"(distils a sparse-attention adapter, and measures ad
   sieve_trainer train --model MODEL --config RUN --data FOLDER --out FOLDER
       Trains as the run says; SIGTERM or SIGINT saves the state and ends it. Started by torchrun,
       srun or an indexed job of Kubernetes, the processes share the work.
-  sieve_trainer eval --model MODEL --adapter FOLDER --text FILE
-      Prints as JSON how sparse attention compares with dense on the windows of a text.)";
+  sieve_trainer eval --task TASK --model MODEL --adapters NAME=FOLDER,... --text FILE,...
+      Measures adapters beside dense attention.)";
 
 // Tokenising and calibration, which rank 0 does for all, take less.
 constexpr absl::Duration kLongestWaitForARank = absl::Minutes(20);
@@ -73,27 +102,21 @@ static_assert(std::atomic<bool>::is_always_lock_free);
 
 void Stop(int) { stop.store(true); }
 
-struct Model {
-  std::unique_ptr<Checkpoint> checkpoint;
-  std::unique_ptr<Tokenizer> tokenizer;
+std::vector<std::string> command_line;
+
+struct Model : BaseModel {
   std::unique_ptr<FrozenLlama> llama;
-  std::string digest;
 };
 
 absl::StatusOr<Model> OpenModel(int gpu = 0) {
   if (absl::GetFlag(FLAGS_model).empty()) return absl::InvalidArgumentError("--model is not given");
   const absl::StatusOr<at::TensorOptions> backend = OpenBackend(absl::GetFlag(FLAGS_device), gpu);
   if (!backend.ok()) return backend.status();
-  auto checkpoint = OpenCheckpoint(absl::GetFlag(FLAGS_model));
-  if (!checkpoint.ok()) return checkpoint.status();
-  auto tokenizer = Tokenizer::Create((*checkpoint)->vocabulary());
-  if (!tokenizer.ok()) return tokenizer.status();
-  Model model;
-  const LlamaWeights& weights = (*checkpoint)->weights();
-  model.llama = std::make_unique<FrozenLlama>((*checkpoint)->config(), weights, *backend);
-  model.digest = BaseDigest((*checkpoint)->config(), weights);
-  model.checkpoint = *std::move(checkpoint);
-  model.tokenizer = *std::move(tokenizer);
+  absl::StatusOr<BaseModel> base = OpenBaseModel(absl::GetFlag(FLAGS_model));
+  if (!base.ok()) return base.status();
+  Model model{*std::move(base), nullptr};
+  model.llama = std::make_unique<FrozenLlama>(model.checkpoint->config(),
+                                              model.checkpoint->weights(), *backend);
   return model;
 }
 
@@ -148,47 +171,83 @@ absl::Status RunTraining() {
                 .ranks = ranks->get()});
 }
 
-absl::StatusOr<std::vector<int64_t>> Budgets(const AdapterConfig& adapter) {
-  std::vector<int64_t> budgets;
-  for (const std::string& text : absl::GetFlag(FLAGS_selected_blocks)) {
-    int64_t blocks = 0;
-    if (!absl::SimpleAtoi(text, &blocks) || blocks < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("--selected_blocks: ", text));
+absl::StatusOr<std::vector<int64_t>> Numbers(const char* flag,
+                                             const std::vector<std::string>& texts) {
+  std::vector<int64_t> numbers;
+  for (const std::string& text : texts) {
+    int64_t number = 0;
+    if (!absl::SimpleAtoi(text, &number) || number < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", flag, ": \"", text, "\"; expected numbers from 0 on"));
     }
-    budgets.push_back(blocks);
+    numbers.push_back(number);
   }
-  if (budgets.empty()) budgets.push_back(adapter.selected_blocks);
-  return budgets;
+  return numbers;
+}
+
+absl::StatusOr<EvalConfig> EvalConfigFromFlags() {
+  const auto budgets = Numbers("selected_blocks", absl::GetFlag(FLAGS_selected_blocks));
+  if (!budgets.ok()) return budgets.status();
+  const auto lengths = Numbers("lengths", absl::GetFlag(FLAGS_lengths));
+  if (!lengths.ok()) return lengths.status();
+  const std::string cache = absl::GetFlag(FLAGS_cache);
+  return EvalConfig{.task = absl::GetFlag(FLAGS_task),
+                    .through = absl::GetFlag(FLAGS_through),
+                    .model = absl::GetFlag(FLAGS_model),
+                    .adapters = absl::GetFlag(FLAGS_adapters),
+                    .selected_blocks = *budgets,
+                    .texts = absl::GetFlag(FLAGS_text),
+                    .cache = cache.empty() ? "." : cache,
+                    .device = absl::GetFlag(FLAGS_device),
+                    .kv_type = absl::GetFlag(FLAGS_kv_type),
+                    .threads = absl::GetFlag(FLAGS_threads),
+                    .cache_mb = absl::GetFlag(FLAGS_kv_cache_mb),
+                    .max_running = absl::GetFlag(FLAGS_max_running),
+                    .max_step_tokens = absl::GetFlag(FLAGS_max_step_tokens),
+                    .window = absl::GetFlag(FLAGS_window),
+                    .stride = absl::GetFlag(FLAGS_stride),
+                    .max_windows = absl::GetFlag(FLAGS_max_windows),
+                    .bucket = absl::GetFlag(FLAGS_bucket),
+                    .windows_at_once = absl::GetFlag(FLAGS_windows_at_once),
+                    .lines = absl::GetFlag(FLAGS_lines),
+                    .lengths = *lengths,
+                    .cases = absl::GetFlag(FLAGS_cases),
+                    .shots_from = absl::GetFlag(FLAGS_shots_from),
+                    .shots = absl::GetFlag(FLAGS_shots),
+                    .limit = absl::GetFlag(FLAGS_limit),
+                    .max_tokens = absl::GetFlag(FLAGS_max_tokens),
+                    .seed = absl::GetFlag(FLAGS_seed),
+                    .command_line = command_line};
+}
+
+absl::Status WriteText(const std::string& path, const std::string& text) {
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  return file ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", path));
 }
 
 absl::Status RunEvaluation() {
-  const absl::StatusOr<Adapter> adapter = OpenAdapter(absl::GetFlag(FLAGS_adapter));
-  if (!adapter.ok()) return adapter.status();
-  const auto budgets = Budgets(adapter->config);
-  if (!budgets.ok()) return budgets.status();
-  if (absl::GetFlag(FLAGS_window) < 2) return absl::InvalidArgumentError("--window: at least 2");
-  if (absl::GetFlag(FLAGS_windows_at_once) < 1) {
-    return absl::InvalidArgumentError("--windows_at_once: at least 1");
-  }
-  const absl::StatusOr<Model> model = OpenModel();
-  if (!model.ok()) return model.status();
-  const absl::Status fits =
-      CheckAdapterFits(adapter->config, model->checkpoint->config(), model->digest);
-  if (!fits.ok()) return fits;
-  const auto tokens = Tokens({{.path = absl::GetFlag(FLAGS_text)}}, *model);
-  if (!tokens.ok()) return tokens.status();
-  const auto layers = LoadLayers(*adapter, model->llama->options().device());
-  const auto result = Evaluate(*model->llama, adapter->config, layers, tokens->tokens(),
-                               {.window = absl::GetFlag(FLAGS_window),
-                                .max_windows = absl::GetFlag(FLAGS_max_windows),
-                                .windows_at_once = absl::GetFlag(FLAGS_windows_at_once),
-                                .selected_blocks = *budgets});
-  std::cout << result.dump(2) << std::endl;
-  return absl::OkStatus();
+  const absl::StatusOr<EvalConfig> config = EvalConfigFromFlags();
+  if (!config.ok()) return config.status();
+  const auto results = RunEval(*config, &std::cerr);
+  if (!results.ok()) return results.status();
+  const std::string json = absl::GetFlag(FLAGS_json), table = absl::GetFlag(FLAGS_table);
+  // A text that was cut within a character is no UTF-8.
+  const std::string text =
+      results->dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  const std::string tables = MarkdownTables(*results);
+  absl::Status status;
+  if (!json.empty()) status.Update(WriteText(json, text));
+  if (!table.empty()) status.Update(WriteText(table, tables));
+  if (json.empty()) std::cout << text;
+  if (!json.empty() && table.empty()) std::cout << tables;
+  return status;
 }
 
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
+  command_line.assign(argv, argv + argc);
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   const std::string command = arguments.size() == 2 ? arguments[1] : "";
   if (command != "train" && command != "eval") {
