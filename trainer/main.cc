@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,6 +29,7 @@
 #include "trainer/rank_environment.h"
 #include "trainer/ranks.h"
 #include "trainer/run_config.h"
+#include "trainer/study/study.h"
 #include "trainer/token_file.h"
 #include "trainer/train.h"
 
@@ -38,10 +40,12 @@ ABSL_FLAG(
     std::string, device, "cpu",
     "What computes: cpu (float32) or cuda (bfloat16); for eval through the engine also auto.");
 ABSL_FLAG(std::string, config, "", "train: the run, a JSON file as trainer/configs/smollm2.json.");
-ABSL_FLAG(std::string, data, ".", "train: folder in which the run's corpus is.");
+ABSL_FLAG(std::string, data, ".", "train, study: folder in which the texts are.");
 ABSL_FLAG(std::string, out, "",
-          "train: folder of the adapter, the state and the log. A run that was stopped goes on "
-          "when it is given again.");
+          "train: folder of the adapter, the state and the log; study: of the results. What was "
+          "stopped goes on when it is given again.");
+ABSL_FLAG(std::vector<std::string>, grid, {},
+          "study: the studies, JSON files as trainer/studies/combiner.json, separated by commas.");
 ABSL_FLAG(std::string, cache, "", "Folder of tokenised texts; empty: OUT/tokens, or for eval ./.");
 ABSL_FLAG(std::string, task, sieve::EvalConfig().task,
           "eval: perplexity, retrieval, gsm8k or generation; docs/evaluation.md describes them.");
@@ -89,7 +93,9 @@ constexpr char kUsage[] = R"(distils a sparse-attention adapter, and measures ad
       Trains as the run says; SIGTERM or SIGINT saves the state and ends it. Started by torchrun,
       srun or an indexed job of Kubernetes, the processes share the work.
   sieve_trainer eval --task TASK --model MODEL --adapters NAME=FOLDER,... --text FILE,...
-      Measures adapters beside dense attention.)";
+      Measures adapters beside dense attention.
+  sieve_trainer study --model MODEL --grid STUDY --data FOLDER --out FOLDER
+      Trains and measures every cell of a grid; writes results, tables and plots.)";
 
 // Tokenising and calibration, which rank 0 does for all, take less.
 constexpr absl::Duration kLongestWaitForARank = absl::Minutes(20);
@@ -120,13 +126,19 @@ absl::StatusOr<Model> OpenModel(int gpu = 0) {
   return model;
 }
 
+std::string TokenFolder() {
+  const std::string folder = absl::GetFlag(FLAGS_cache), out = absl::GetFlag(FLAGS_out);
+  if (!folder.empty()) return folder;
+  return out.empty() ? "." : absl::StrCat(out, "/tokens");
+}
+
 absl::StatusOr<TokenFile> Tokens(const std::vector<TextSource>& sources, const Model& model) {
-  std::string folder = absl::GetFlag(FLAGS_cache);
-  if (folder.empty()) {
-    const std::string out = absl::GetFlag(FLAGS_out);
-    folder = out.empty() ? "." : absl::StrCat(out, "/tokens");
-  }
-  return TokeniseOnce(sources, *model.tokenizer, folder);
+  return TokeniseOnce(sources, *model.tokenizer, TokenFolder());
+}
+
+void StopAtSignals() {
+  std::signal(SIGTERM, Stop);
+  std::signal(SIGINT, Stop);
 }
 
 // Rank 0 tokenises; where the others see its folder, they find it done.
@@ -159,8 +171,7 @@ absl::Status RunTraining() {
   if (!ranks.ok()) return ranks.status();
   const absl::StatusOr<TokenFile> corpus = SharedTokens(run->corpus, *model, **ranks);
   if (!corpus.ok()) return corpus.status();
-  std::signal(SIGTERM, Stop);
-  std::signal(SIGINT, Stop);
+  StopAtSignals();
   return Train({.llama = model->llama.get(),
                 .adapter = *adapter,
                 .run = &*run,
@@ -245,16 +256,41 @@ absl::Status RunEvaluation() {
   return status;
 }
 
+absl::Status RunStudy() {
+  if (absl::GetFlag(FLAGS_out).empty()) return absl::InvalidArgumentError("--out is not given");
+  if (absl::GetFlag(FLAGS_grid).empty()) return absl::InvalidArgumentError("--grid is not given");
+  StudyJob job;
+  for (const std::string& path : absl::GetFlag(FLAGS_grid)) {
+    absl::StatusOr<StudyGrid> grid = ReadStudyGrid(path, absl::GetFlag(FLAGS_data));
+    if (!grid.ok()) return grid.status();
+    job.grids.push_back(*std::move(grid));
+  }
+  const absl::StatusOr<Model> model = OpenModel();
+  if (!model.ok()) return model.status();
+  job.llama = model->llama.get();
+  job.tokenizer = model->tokenizer.get();
+  job.base_digest = model->digest;
+  job.out = absl::GetFlag(FLAGS_out);
+  job.cache = TokenFolder();
+  job.progress = &std::cerr;
+  job.stop = &stop;
+  StopAtSignals();
+  return RunStudies(job);
+}
+
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   command_line.assign(argv, argv + argc);
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   const std::string command = arguments.size() == 2 ? arguments[1] : "";
-  if (command != "train" && command != "eval") {
+  const std::map<std::string, absl::Status (*)()> commands = {
+      {"train", RunTraining}, {"eval", RunEvaluation}, {"study", RunStudy}};
+  const auto found = commands.find(command);
+  if (found == commands.end()) {
     std::cerr << kUsage << "\n";
     return kExitBadFlags;
   }
-  const absl::Status status = command == "train" ? RunTraining() : RunEvaluation();
+  const absl::Status status = found->second();
   if (status.ok()) return 0;
   std::cerr << status.message() << "\n";
   return absl::IsCancelled(status) ? 0 : kExitError;

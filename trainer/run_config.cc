@@ -190,7 +190,9 @@ absl::Status CheckRun(const RunConfig& run) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RunConfig> Parse(const json& object, const std::string& data_folder) {
+}  // namespace
+
+absl::StatusOr<RunConfig> ParseRunConfig(const json& object, const std::string& data_folder) {
   RunConfig run;
   absl::Status status =
       CheckKeys(object, {"adapter", "corpus", "sequence_length", "shortest_document",
@@ -211,6 +213,7 @@ absl::StatusOr<RunConfig> Parse(const json& object, const std::string& data_fold
   if (!status.ok()) return status;
   run.seed = static_cast<uint64_t>(seed);
   run.adapter = object.value("adapter", json::object());
+  if (!run.adapter.is_object()) return Invalid("adapter", "an object");
   for (const json& part : object.value("stages", json::array())) {
     const absl::StatusOr<StageConfig> stage = ParseStage(part);
     if (!stage.ok()) return stage.status();
@@ -222,12 +225,10 @@ absl::StatusOr<RunConfig> Parse(const json& object, const std::string& data_fold
   return run;
 }
 
-}  // namespace
-
 absl::StatusOr<RunConfig> ReadRunConfig(const std::string& path, const std::string& data_folder) {
   const absl::StatusOr<json> object = ReadJsonObject(path);
   if (!object.ok()) return object.status();
-  absl::StatusOr<RunConfig> run = Parse(*object, data_folder);
+  absl::StatusOr<RunConfig> run = ParseRunConfig(*object, data_folder);
   if (run.ok()) return run;
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", run.status().message()));
 }

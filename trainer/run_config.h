@@ -48,6 +48,10 @@ struct RunConfig {
 
 // Paths of the corpus are taken in `data_folder`. INVALID_ARGUMENT, naming the key, for what is
 // malformed, unknown or out of range.
+absl::StatusOr<RunConfig> ParseRunConfig(const nlohmann::json& object,
+                                         const std::string& data_folder);
+
+// The same of a file, which errors name.
 absl::StatusOr<RunConfig> ReadRunConfig(const std::string& path, const std::string& data_folder);
 
 // The adapter's configuration for a model.

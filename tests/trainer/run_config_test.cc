@@ -58,6 +58,7 @@ TEST(RunConfig, WhatIsWrongIsNamed) {
        "format"},
       {R"({"corpus": [{"path": "a"}], "query_chunk": 100})", "query_chunk"},
       {R"({"corpus": [{"path": "a"}], "shortest_document": 1})", "shortest_document"},
+      {R"({"corpus": [{"path": "a"}], "adapter": 1})", "adapter"},
       {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "both"}]})", "kind"},
       {R"({"corpus": [{"path": "a"}], "stages": [{"kind": "layers", "task_weight": 1}]})",
        "task_weight"},
