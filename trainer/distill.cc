@@ -14,6 +14,7 @@ SparseAttentionOptions AttentionOptions(const AdapterConfig& config,
   return {.selected_blocks = options.selected_blocks,
           .query_chunk = options.query_chunk,
           .selector_loss = learned && options.selector_weight > 0,
+          .probe = options.probe,
           .real = options.real};
 }
 
@@ -108,6 +109,10 @@ SparseHiddenResult SparseHidden(const FrozenLlama& llama, const AdapterConfig& c
   out.hidden = llama.Embed(tokens);
   out.selector_loss = at::zeros({}, out.hidden.options().dtype(at::kFloat));
   out.keys_read = at::zeros({}, out.hidden.options().dtype(at::kLong));
+  if (options.probe) {
+    out.branches.resize(config.num_layers);
+    out.chosen.resize(config.num_layers);
+  }
   for (int64_t l = 0; l < config.num_layers; ++l) {
     const AttentionInputs in = llama.Project(l, out.hidden);
     if (config.is_dense(l)) {
@@ -119,6 +124,10 @@ SparseHiddenResult SparseHidden(const FrozenLlama& llama, const AdapterConfig& c
     AddDense(llama, l, llama.MergeHeads(l, sparse.heads), &out.hidden);
     out.selector_loss = out.selector_loss + sparse.selector_loss;
     out.keys_read = out.keys_read + sparse.keys_read;
+    if (options.probe) {
+      out.branches[l] = sparse.branches;
+      out.chosen[l] = sparse.chosen;
+    }
   }
   return out;
 }

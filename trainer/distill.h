@@ -17,6 +17,7 @@ struct DistillOptions {
   int64_t logit_rows = 1024;   // tokens whose logits are in memory at a time
   double selector_weight = 1;  // of the selector's loss, by layer; 0: not computed
   double weight = 1;           // of the whole, for accumulation over several calls
+  bool probe = false;          // see SparseAttentionOptions
   double task_weight = 0;      // end to end: of the answers' loss; 0: not computed
   // Of the tokens, bool [N, T]: which are no padding (undefined: all), and which are answers
   // (undefined: none).
@@ -53,6 +54,8 @@ struct SparseHiddenResult {
   at::Tensor hidden;
   at::Tensor selector_loss;  // the sum over layers
   at::Tensor keys_read;      // the sum over layers, see SparseAttentionResult
+  // With `probe`, by layer: SparseAttentionResult's; undefined in dense layers.
+  std::vector<at::Tensor> branches = {}, chosen = {};
 };
 
 SparseHiddenResult SparseHidden(const FrozenLlama& llama, const AdapterConfig& config,

@@ -186,6 +186,7 @@ absl::Status CheckRun(const RunConfig& run) {
   }
   if (run.logit_rows < 1) return Invalid("logit_rows", "at least 1");
   if (run.checkpoint_minutes <= 0) return Invalid("checkpoint_minutes", "over 0");
+  if (run.probe_steps < 0) return Invalid("probe_steps", "at least 0");
   if (run.divergence <= 1) return Invalid("divergence", "over 1");
   return absl::OkStatus();
 }
@@ -197,7 +198,7 @@ absl::StatusOr<RunConfig> ParseRunConfig(const json& object, const std::string& 
   absl::Status status =
       CheckKeys(object, {"adapter", "corpus", "sequence_length", "shortest_document",
                          "calibration_sequences", "tail_bias", "seed", "query_chunk", "logit_rows",
-                         "checkpoint_minutes", "divergence", "stages"});
+                         "checkpoint_minutes", "probe_steps", "divergence", "stages"});
   if (!status.ok()) return status;
   int64_t seed = 1;
   status.Update(GetField(object, "sequence_length", run.sequence_length));
@@ -208,6 +209,7 @@ absl::StatusOr<RunConfig> ParseRunConfig(const json& object, const std::string& 
   status.Update(GetField(object, "query_chunk", run.query_chunk));
   status.Update(GetField(object, "logit_rows", run.logit_rows));
   status.Update(GetField(object, "checkpoint_minutes", run.checkpoint_minutes));
+  status.Update(GetField(object, "probe_steps", run.probe_steps));
   status.Update(GetField(object, "divergence", run.divergence));
   status.Update(ParseCorpus(object.value("corpus", json()), data_folder, &run));
   if (!status.ok()) return status;

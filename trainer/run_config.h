@@ -41,7 +41,8 @@ struct RunConfig {
   int64_t query_chunk = 512;
   int64_t logit_rows = 1024;
   double checkpoint_minutes = 10;
-  double divergence = 10;  // a loss so many times the running mean stops the run
+  int64_t probe_steps = 20;  // every so many steps the branches' weights are measured; 0: never
+  double divergence = 10;    // a loss so many times the running mean stops the run
   std::vector<StageConfig> stages;
   std::string text;  // the file's content, whose changes a run that goes on refuses
 };

@@ -2,15 +2,13 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -18,6 +16,10 @@
 #include "trainer/batches.h"
 #include "trainer/calibrate.h"
 #include "trainer/layer_tensors.h"
+#include "trainer/optimizer.h"
+#include "trainer/probe.h"
+#include "trainer/report/run_log.h"
+#include "trainer/report/write_file.h"
 #include "trainer/sequences.h"
 #include "trainer/train_step.h"
 #include "trainer/training_state.h"
@@ -28,7 +30,6 @@ namespace {
 constexpr double kMeanDecay = 0.95;  // of the running mean of losses
 constexpr int64_t kStepsBeforeJudging = 10;
 constexpr int64_t kSelectionBlock = 64;  // tokens; the moments are of whole blocks
-constexpr absl::Duration kProgressEvery = absl::Seconds(5);
 
 class Training {
  public:
@@ -82,7 +83,9 @@ class Training {
     std::error_code error;
     std::filesystem::create_directories(job_.out, error);
     if (error) return absl::UnknownError(absl::StrCat("making ", job_.out, ": ", error.message()));
-    log_.open(job_.out + "/log.jsonl", std::ios::app);
+    absl::StatusOr<RunLog> log = RunLog::Open(job_.out, job_.progress);
+    if (!log.ok()) return log.status();
+    log_ = *std::move(log);
     if (std::filesystem::exists(state_dir_)) {
       state_.layers = ZeroLayers(job_.adapter, job_.llama->options().device());
       return LoadState(run_.stages, fingerprint_, state_dir_, &state_);
@@ -124,11 +127,11 @@ class Training {
       const int64_t budget = DrawBudget(stage);
       ++state_.step;
       const absl::Time now = absl::Now();
-      const absl::Duration left =
-          (now - begin) / (state_.step - first) * (stage.steps - state_.step);
       if (leads()) {
-        Log(*result, budget, now - step_begin);
-        Show(stage, *result, now - step_begin, left);
+        StepReport report = Report(stage, *result, budget, now - step_begin);
+        report.left = (now - begin) / (state_.step - first) * (stage.steps - state_.step);
+        status = Tell(stage, std::move(report));
+        if (!status.ok()) return status;
       }
       const bool due = now - saved_ > absl::Minutes(1) * run_.checkpoint_minutes;
       if (result->stopped || due) status = Save();
@@ -188,35 +191,52 @@ class Training {
     return absl::StrCat("stage ", state_.stage + 1, ", step ", state_.step);
   }
 
-  void Log(const StepResult& result, int64_t selected_blocks, absl::Duration took) {
-    const nlohmann::json line = {
-        {"stage", state_.stage + 1},          {"step", state_.step},
-        {"loss", result.losses.total},        {"output", result.losses.output},
-        {"selector", result.losses.selector}, {"kl", result.losses.kl},
-        {"task", result.losses.task},         {"gradient_norm", result.gradient_norm},
-        {"selected_blocks", selected_blocks}, {"tokens_per_second", TokensPerSecond(result, took)}};
-    log_ << line.dump() << std::endl;
+  // The longest of those of the calibration: the same one throughout a run.
+  at::Tensor ProbeSequence() {
+    Sequence longest;
+    for (int64_t i = 0; i < run_.calibration_sequences; ++i) {
+      for (const Sequence& row : packs_[order_.At(i)]) {
+        if (row.length > longest.length) longest = row;
+      }
+    }
+    return MakeBatch(job_.corpus->tokens(), {longest.begin}, longest.length,
+                     job_.llama->options().device());
   }
 
-  static double TokensPerSecond(const StepResult& result, absl::Duration took) {
-    return static_cast<double>(result.tokens) / absl::ToDoubleSeconds(took);
+  StepReport Report(const StageConfig& stage, const StepResult& result, int64_t selected_blocks,
+                    absl::Duration took) const {
+    StepReport report;
+    report.stage = state_.stage + 1;
+    report.step = report.step_of_run = state_.step;
+    for (int64_t s = 0; s < state_.stage; ++s) report.step_of_run += run_.stages[s].steps;
+    report.steps = stage.steps;
+    report.loss = result.losses.total;
+    report.terms = {{"output", result.losses.output},
+                    {"selector", result.losses.selector},
+                    {"kl", result.losses.kl},
+                    {"task", result.losses.task}};
+    report.mean_loss = state_.mean_loss;
+    report.gradient_norm = result.gradient_norm;
+    const double schedule = ScheduleAt(state_.step - 1, stage.steps);
+    report.vector_rate = schedule * stage.vector_rate;
+    report.matrix_rate = schedule * stage.matrix_rate;
+    report.selected_blocks = selected_blocks;
+    report.tokens_per_second = static_cast<double>(result.tokens) / absl::ToDoubleSeconds(took);
+    return report;
   }
 
-  void Show(const StageConfig& stage, const StepResult& result, absl::Duration took,
-            absl::Duration left) {
-    const absl::Time now = absl::Now();
+  // With a probe every probe_steps and after the last step of a stage, which is also kept whole.
+  absl::Status Tell(const StageConfig& stage, StepReport report) {
     const bool last = state_.step == stage.steps;
-    if (job_.progress == nullptr || (!last && now - shown_ < kProgressEvery)) return;
-    shown_ = now;
-    *job_.progress
-        << absl::StrFormat(
-               "%s of %d: loss %.5f (output %.5f, selector %.5f, kl %.5f, task %.5f), mean %.5f, "
-               "%.0f tokens/s, %s left",
-               Where(), stage.steps, result.losses.total, result.losses.output,
-               result.losses.selector, result.losses.kl, result.losses.task, state_.mean_loss,
-               TokensPerSecond(result, took),
-               absl::FormatDuration(absl::Trunc(left, absl::Seconds(1))))
-        << std::endl;
+    if (run_.probe_steps == 0 || (!last && state_.step % run_.probe_steps != 0)) {
+      return log_->Add(report);
+    }
+    const ProbeResult probe =
+        Probe(*job_.llama, job_.adapter, state_.layers, ProbeSequence(), run_.query_chunk);
+    report.branches = probe.branches;
+    const absl::Status status = log_->Add(report);
+    if (!status.ok() || !last) return status;
+    return WriteFile(job_.out + "/probe.json", ProbeJson(job_.adapter, probe).dump() + "\n");
   }
 
   absl::Status Save() {
@@ -241,8 +261,8 @@ class Training {
   const std::string state_dir_;
   const std::string fingerprint_;
   TrainingState state_;
-  std::ofstream log_;
-  absl::Time saved_ = absl::InfinitePast(), shown_ = absl::InfinitePast();
+  std::optional<RunLog> log_;
+  absl::Time saved_ = absl::InfinitePast();
   std::string saved_where_;
 };
 

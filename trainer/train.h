@@ -20,7 +20,8 @@ struct TrainingJob {
   AdapterConfig adapter;
   const RunConfig* run = nullptr;
   const TokenFile* corpus = nullptr;
-  // Gets adapter/ (what the server reads), state/ (to go on from) and log.jsonl, a line a step.
+  // Gets adapter/ (what the server reads), state/ (to go on from), what RunLog writes, and
+  // probe.json (see ProbeJson) after each stage.
   std::string out;
   std::ostream* progress = nullptr;         // a line for people, a few times a minute
   const std::atomic<bool>* stop = nullptr;  // set: save and return

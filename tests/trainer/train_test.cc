@@ -117,6 +117,40 @@ TEST_F(TrainTest, ItWritesAnAdapterThatOpens) {
   EXPECT_EQ(lines, 5);
 }
 
+TEST_F(TrainTest, TheBranchesAreProbed) {
+  std::string run = kRun;
+  run.replace(run.find("\"calibration_sequences\": 2"), 26,
+              "\"calibration_sequences\": 2, \"probe_steps\": 2");
+  Read(run);
+  ASSERT_TRUE(TrainTo("probed").ok());
+  std::ifstream log(folder_ + "/probed/log.jsonl");
+  std::vector<bool> probed;
+  for (std::string line; std::getline(log, line);) {
+    const auto step = nlohmann::json::parse(line);
+    probed.push_back(step.contains("branches"));
+    if (!probed.back()) continue;
+    for (int layer = 0; layer < 2; ++layer) {
+      double sum = 0;
+      for (const char* branch : {"base", "selected", "compressed"}) {
+        EXPECT_GT(step["branches"][branch][layer], 0);
+        sum += step["branches"][branch][layer].get<double>();
+      }
+      EXPECT_NEAR(sum, 1, 1e-5);
+    }
+    EXPECT_GT(step["vector_rate"], step["matrix_rate"]);
+  }
+  // Every second step, and the last of each stage.
+  EXPECT_EQ(probed, std::vector<bool>({false, true, true, false, true}));
+  const auto probe = nlohmann::json::parse(Content(folder_ + "/probed/probe.json"));
+  EXPECT_EQ(probe["blocks"], 5);
+  ASSERT_EQ(probe["chosen"].size(), 2);     // layers
+  ASSERT_EQ(probe["chosen"][0].size(), 2);  // key/value heads
+  ASSERT_EQ(probe["chosen"][0][0].size(), 25);
+  // The fourth block's queries have one block to choose, the one after the sink.
+  EXPECT_EQ(probe["chosen"][0][0][3 * 5 + 1], 100);
+  EXPECT_EQ(probe["chosen"][0][0][3 * 5 + 2], 0);
+}
+
 TEST_F(TrainTest, TrainingLowersTheLoss) {
   std::string run = kRun;
   run.replace(run.find("\"steps\": 3"), 10, "\"steps\": 30");

@@ -89,7 +89,8 @@ absl::Status ParseCells(const json& object, const std::string& data_folder, Stud
                                                      ": ", parsed.status().message()));
     }
     cell.run = *std::move(parsed);
-    cell.corpus = run["corpus"].dump();
+    // Documents may be made as long as a sequence.
+    cell.corpus = absl::StrCat(run["corpus"].dump(), cell.run.sequence_length);
     grid->cells.push_back(std::move(cell));
   }
   return absl::OkStatus();

@@ -1,7 +1,6 @@
 #include "trainer/study/study.h"
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -19,6 +18,7 @@
 #include "model/checkpoint/sha256_stream.h"
 #include "trainer/evaluate.h"
 #include "trainer/layer_tensors.h"
+#include "trainer/report/run_log.h"
 #include "trainer/report/write_file.h"
 #include "trainer/study/write_study.h"
 #include "trainer/token_file.h"
@@ -36,16 +36,6 @@ std::string NameOf(const StudyGrid& grid, const StudyCell& cell) {
 }
 
 double SecondsSince(absl::Time begin) { return absl::ToDoubleSeconds(absl::Now() - begin); }
-
-json ReadLog(const std::string& path) {
-  json lines = json::array();
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (object.is_object()) lines.push_back(std::move(object));
-  }
-  return lines;
-}
 
 class Studies {
  public:
@@ -120,7 +110,7 @@ class Studies {
     json result = Describe(cell, adapter);
     result["key"] = key;
     result["training_seconds"] = SecondsSince(begin);
-    result["log"] = ReadLog(dir + "/log.jsonl");
+    result["log"] = ReadRunLog(dir);
     if (trained.ok()) {
       begin = absl::Now();
       absl::StatusOr<json> texts = MeasureCell(grid, dir);
