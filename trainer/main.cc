@@ -20,6 +20,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "model/adapter/parameter_report.h"
+#include "model/checkpoint/checkpoint.h"
 #include "trainer/backend.h"
 #include "trainer/base_model.h"
 #include "trainer/connect_ranks.h"
@@ -28,6 +30,7 @@
 #include "trainer/llama.h"
 #include "trainer/rank_environment.h"
 #include "trainer/ranks.h"
+#include "trainer/report/run_report.h"
 #include "trainer/run_config.h"
 #include "trainer/study/study.h"
 #include "trainer/token_file.h"
@@ -43,7 +46,7 @@ ABSL_FLAG(std::string, config, "", "train: the run, a JSON file as trainer/confi
 ABSL_FLAG(std::string, data, ".", "train, study: folder in which the texts are.");
 ABSL_FLAG(std::string, out, "",
           "train: folder of the adapter, the state and the log; study: of the results. What was "
-          "stopped goes on when it is given again.");
+          "stopped goes on when it is given again. report: of a run.");
 ABSL_FLAG(std::vector<std::string>, grid, {},
           "study: the studies, JSON files as trainer/studies/combiner.json, separated by commas.");
 ABSL_FLAG(std::string, cache, "", "Folder of tokenised texts; empty: OUT/tokens, or for eval ./.");
@@ -95,7 +98,9 @@ constexpr char kUsage[] = R"(distils a sparse-attention adapter, and measures ad
   sieve_trainer eval --task TASK --model MODEL --adapters NAME=FOLDER,... --text FILE,...
       Measures adapters beside dense attention.
   sieve_trainer study --model MODEL --grid STUDY --data FOLDER --out FOLDER
-      Trains and measures every cell of a grid; writes results, tables and plots.)";
+      Trains and measures every cell of a grid; writes results, tables and plots.
+  sieve_trainer report --out FOLDER [--model MODEL]
+      Writes FOLDER/report.html of a training run.)";
 
 // Tokenising and calibration, which rank 0 does for all, take less.
 constexpr absl::Duration kLongestWaitForARank = absl::Minutes(20);
@@ -278,13 +283,22 @@ absl::Status RunStudy() {
   return RunStudies(job);
 }
 
+absl::Status RunReport() {
+  const std::string out = absl::GetFlag(FLAGS_out), path = absl::GetFlag(FLAGS_model);
+  if (out.empty()) return absl::InvalidArgumentError("--out is not given");
+  if (path.empty()) return WriteRunReport(out, /*base_parameters=*/0);
+  const auto checkpoint = OpenCheckpoint(path);
+  if (!checkpoint.ok()) return checkpoint.status();
+  return WriteRunReport(out, BaseParameters((*checkpoint)->config()));
+}
+
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   command_line.assign(argv, argv + argc);
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   const std::string command = arguments.size() == 2 ? arguments[1] : "";
   const std::map<std::string, absl::Status (*)()> commands = {
-      {"train", RunTraining}, {"eval", RunEvaluation}, {"study", RunStudy}};
+      {"train", RunTraining}, {"eval", RunEvaluation}, {"study", RunStudy}, {"report", RunReport}};
   const auto found = commands.find(command);
   if (found == commands.end()) {
     std::cerr << kUsage << "\n";

@@ -11,6 +11,8 @@
 namespace sieve {
 namespace {
 
+constexpr char kGrey[] = "#d9d9d9";
+
 double Share(const Heatmap& heatmap, double value) {
   return (value - heatmap.low) / (heatmap.high - heatmap.low);
 }
@@ -27,6 +29,10 @@ std::string HeatColor(double share) {
                                                            (kStops[i + 1][c] - kStops[i][c])));
   };
   return absl::StrFormat("#%02x%02x%02x", mixed(0), mixed(1), mixed(2));
+}
+
+std::string ColorOf(const Heatmap& heatmap, double value) {
+  return value == kAlwaysRead ? kGrey : HeatColor(Share(heatmap, value));
 }
 
 // The scale of colours, at the right of the title.
@@ -59,9 +65,9 @@ std::string HeatmapPanel(const Heatmap& h) {
     // Equal neighbours are one rectangle: pictures of masks would be large without.
     for (size_t begin = 0, end; begin < h.rows[r].size(); begin = end) {
       const double width = wide / static_cast<double>(h.rows[r].size());
-      const std::string color = HeatColor(Share(h, h.rows[r][begin]));
+      const std::string color = ColorOf(h, h.rows[r][begin]);
       end = begin + 1;
-      while (end < h.rows[r].size() && HeatColor(Share(h, h.rows[r][end])) == color) ++end;
+      while (end < h.rows[r].size() && ColorOf(h, h.rows[r][end]) == color) ++end;
       if (color.empty()) continue;
       absl::StrAppendFormat(&cells,
                             "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" "

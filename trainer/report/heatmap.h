@@ -6,6 +6,9 @@
 
 namespace sieve {
 
+// A value that is drawn grey, outside the scale of colours.
+constexpr double kAlwaysRead = -1e9;
+
 // Values by row, downwards, and column; what is not finite is left blank.
 struct Heatmap {
   std::string title = {}, x_label = {}, y_label = {};

@@ -1,10 +1,16 @@
 #include "trainer/report/markup.h"
 
 #include <cctype>
+#include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 
 namespace sieve {
 namespace {
@@ -18,6 +24,22 @@ bool IsNumber(std::string_view text) {
 // A column is of numbers when its first cell is.
 bool IsNumbers(const TableRows& rows, size_t column) {
   return rows.size() > 1 && column < rows[1].size() && IsNumber(rows[1][column]);
+}
+
+// The cells of a line "| a | b |".
+std::vector<std::string> CellsOf(absl::string_view line) {
+  absl::ConsumePrefix(&line, "|");
+  absl::ConsumeSuffix(&line, "|");
+  std::vector<std::string> cells;
+  for (const absl::string_view cell : absl::StrSplit(line, '|')) {
+    cells.emplace_back(absl::StripAsciiWhitespace(cell));
+  }
+  return cells;
+}
+
+// A line "|---|--:|".
+bool IsRule(absl::string_view line) {
+  return line.find_first_not_of("|-: ") == absl::string_view::npos;
 }
 
 }  // namespace
@@ -56,6 +78,27 @@ std::string MarkdownTable(const TableRows& rows) {
     }
     absl::StrAppend(&out, "\n");
   }
+  return out;
+}
+
+std::string HtmlOfMarkdown(std::string_view text) {
+  std::string out;
+  TableRows rows;
+  const std::vector<absl::string_view> lines =
+      absl::StrSplit(absl::string_view(text.data(), text.size()), '\n');
+  for (absl::string_view line : lines) {
+    if (absl::StartsWith(line, "|")) {
+      if (!IsRule(line)) rows.push_back(CellsOf(line));
+      continue;
+    }
+    if (!rows.empty()) absl::StrAppend(&out, HtmlTable(std::exchange(rows, {})));
+    if (line.empty()) continue;
+    const bool heading = absl::ConsumePrefix(&line, "#");
+    while (absl::ConsumePrefix(&line, "#")) continue;
+    const std::string shown = EscapeMarkup(std::string(absl::StripAsciiWhitespace(line)));
+    absl::StrAppend(&out, heading ? "<h4>" : "<p>", shown, heading ? "</h4>\n" : "</p>\n");
+  }
+  if (!rows.empty()) absl::StrAppend(&out, HtmlTable(rows));
   return out;
 }
 

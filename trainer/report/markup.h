@@ -15,6 +15,9 @@ using TableRows = std::vector<std::vector<std::string>>;
 std::string HtmlTable(const TableRows& rows);
 std::string MarkdownTable(const TableRows& rows);
 
+// Of Markdown's paragraphs, headings and tables; nothing else of it.
+std::string HtmlOfMarkdown(std::string_view text);
+
 }  // namespace sieve
 
 #endif  // SIEVE_TRAINER_REPORT_MARKUP_H_

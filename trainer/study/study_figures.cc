@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "trainer/report/chart.h"
+#include "trainer/report/log_columns.h"
 #include "trainer/report/panel.h"
 
 namespace sieve {
@@ -56,37 +57,12 @@ Chart BudgetChart(const StudyGrid& grid, const std::vector<json>& results, size_
   return chart;
 }
 
-// The running mean of a term over the steps of a kind of stage: where it is not zero.
+// The running mean of a term, by the number of the step among those that have it.
 Series TermSeries(const json& log, const char* term) {
-  Series series;
-  double mean = 0;
-  for (const json& line : log) {
-    const double value = line.value(term, 0.0);
-    if (value == 0) continue;
-    mean = series.x.empty() ? value : kDecay * mean + (1 - kDecay) * value;
-    series.x.push_back(static_cast<double>(series.x.size() + 1));
-    series.y.push_back(mean);
-  }
-  return series;
-}
-
-// A branch's share, the mean over layers, by step of the whole run.
-Series BranchSeries(const json& log, const char* branch) {
-  Series series;
-  double step = 0;
-  for (const json& line : log) {
-    ++step;
-    if (!line.contains("branches")) continue;
-    double sum = 0, layers = 0;
-    for (const json& share : line["branches"][branch]) {
-      if (!share.is_number()) continue;
-      sum += share.get<double>();
-      ++layers;
-    }
-    if (layers == 0) continue;
-    series.x.push_back(step);
-    series.y.push_back(sum / layers);
-  }
+  Series series = LogColumn(log, {.key = term, .decay = kDecay, .take = [term](const json& line) {
+                                    return NumberAt(line, term) != 0;
+                                  }});
+  for (size_t i = 0; i < series.x.size(); ++i) series.x[i] = static_cast<double>(i + 1);
   return series;
 }
 
@@ -133,7 +109,8 @@ std::string StudyTrainingFigure(const StudyGrid& grid, const std::vector<json>& 
     chart.x.label = "step";
     chart.y.label = "mean over layers";
     AddPanel(
-        grid, results, chart, [&](const json& log) { return BranchSeries(log, branch); }, &panels);
+        grid, results, chart,
+        [&](const json& log) { return MeanOverLayers(BranchOverTime(log, branch)); }, &panels);
   }
   return Figure(panels, 3, Names(grid, results.size()));
 }
