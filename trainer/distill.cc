@@ -13,7 +13,9 @@ SparseAttentionOptions AttentionOptions(const AdapterConfig& config,
   const bool learned = config.selector == Selector::kIndex || config.selector == Selector::kGate;
   return {.selected_blocks = options.selected_blocks,
           .query_chunk = options.query_chunk,
-          .selector_loss = learned && options.selector_weight > 0};
+          .selector_loss = learned && options.selector_weight > 0,
+          .probe = options.probe,
+          .real = options.real};
 }
 
 int64_t SparseLayers(const AdapterConfig& config) {
@@ -33,10 +35,16 @@ at::Tensor RowsKl(const FrozenLlama& llama, const at::Tensor& teacher, const at:
   return (a.exp() * (a - b)).sum();
 }
 
-// The mean over tokens, a few rows of logits at a time, also in the backward pass.
+// The rows of x [N, T, ...] where `chosen` [N, T] holds; all when it is undefined.
+at::Tensor RowsOf(const at::Tensor& x, const at::Tensor& chosen) {
+  const at::Tensor rows = x.flatten(0, 1);
+  return chosen.defined() ? rows.index_select(0, chosen.flatten().nonzero().flatten()) : rows;
+}
+
+// The mean over real tokens, a few rows of logits at a time, also in the backward pass.
 at::Tensor LogitKl(const FrozenLlama& llama, const at::Tensor& teacher, const at::Tensor& student,
-                   int64_t rows) {
-  const at::Tensor a = teacher.flatten(0, 1), b = student.flatten(0, 1);
+                   const at::Tensor& real, int64_t rows) {
+  const at::Tensor a = RowsOf(teacher, real), b = RowsOf(student, real);
   at::Tensor sum = at::zeros({}, a.options().dtype(at::kFloat));
   for (int64_t begin = 0; begin < a.size(0); begin += rows) {
     const int64_t count = std::min(rows, a.size(0) - begin);
@@ -48,6 +56,25 @@ at::Tensor LogitKl(const FrozenLlama& llama, const at::Tensor& teacher, const at
   return sum / static_cast<double>(a.size(0));
 }
 
+// The mean cross-entropy of the answers' tokens, of student states [N, T, hidden], likewise.
+at::Tensor AnswerLoss(const FrozenLlama& llama, const at::Tensor& student, const at::Tensor& tokens,
+                      const at::Tensor& answers, int64_t rows) {
+  const int64_t predicted = tokens.size(1) - 1;
+  const at::Tensor chosen = answers.narrow(1, 1, predicted);
+  const at::Tensor states = RowsOf(student.narrow(1, 0, predicted), chosen);
+  const at::Tensor next = RowsOf(tokens.narrow(1, 1, predicted), chosen);
+  at::Tensor sum = at::zeros({}, states.options().dtype(at::kFloat));
+  for (int64_t begin = 0; begin < states.size(0); begin += rows) {
+    const int64_t count = std::min(rows, states.size(0) - begin);
+    const at::Tensor target = next.narrow(0, begin, count).unsqueeze(-1);
+    const auto loss = [&llama, target](const Tensors& hidden) -> Tensors {
+      return {-at::log_softmax(llama.Logits(hidden[0]), -1).gather(-1, target).sum()};
+    };
+    sum = sum + Recomputed(loss, {states.narrow(0, begin, count)})[0];
+  }
+  return sum / static_cast<double>(states.size(0));
+}
+
 // One layer of DistillLayers: gradients, and both terms.
 void DistillLayer(const FrozenLlama& llama, const AdapterConfig& config, int64_t l,
                   const LayerTensors& layer, const AttentionInputs& in, const at::Tensor& dense,
@@ -55,8 +82,9 @@ void DistillLayer(const FrozenLlama& llama, const AdapterConfig& config, int64_t
   const c10::AutoGradMode gradients(true);
   const SparseAttentionResult sparse =
       SparseAttention(llama, config, layer, in, AttentionOptions(config, options));
-  const at::Tensor wide = dense.to(at::kFloat);
-  const at::Tensor error = llama.MergeHeads(l, sparse.heads).to(at::kFloat) - wide;
+  const at::Tensor wide = RowsOf(dense, options.real).to(at::kFloat);
+  const at::Tensor error =
+      RowsOf(llama.MergeHeads(l, sparse.heads), options.real).to(at::kFloat) - wide;
   const at::Tensor output = error.square().sum() / wide.square().sum();
   const at::Tensor loss = output + options.selector_weight * sparse.selector_loss;
   const double share = options.weight / static_cast<double>(SparseLayers(config));
@@ -81,6 +109,10 @@ SparseHiddenResult SparseHidden(const FrozenLlama& llama, const AdapterConfig& c
   out.hidden = llama.Embed(tokens);
   out.selector_loss = at::zeros({}, out.hidden.options().dtype(at::kFloat));
   out.keys_read = at::zeros({}, out.hidden.options().dtype(at::kLong));
+  if (options.probe) {
+    out.branches.resize(config.num_layers);
+    out.chosen.resize(config.num_layers);
+  }
   for (int64_t l = 0; l < config.num_layers; ++l) {
     const AttentionInputs in = llama.Project(l, out.hidden);
     if (config.is_dense(l)) {
@@ -92,6 +124,10 @@ SparseHiddenResult SparseHidden(const FrozenLlama& llama, const AdapterConfig& c
     AddDense(llama, l, llama.MergeHeads(l, sparse.heads), &out.hidden);
     out.selector_loss = out.selector_loss + sparse.selector_loss;
     out.keys_read = out.keys_read + sparse.keys_read;
+    if (options.probe) {
+      out.branches[l] = sparse.branches;
+      out.chosen[l] = sparse.chosen;
+    }
   }
   return out;
 }
@@ -128,14 +164,19 @@ DistillLosses DistillEndToEnd(const FrozenLlama& llama, const AdapterConfig& con
   }
   const c10::AutoGradMode gradients(true);
   const SparseHiddenResult student = SparseHidden(llama, config, layers, tokens, options);
-  const at::Tensor kl = LogitKl(llama, teacher, student.hidden, options.logit_rows);
+  const at::Tensor kl = LogitKl(llama, teacher, student.hidden, options.real, options.logit_rows);
   const at::Tensor selector = student.selector_loss / static_cast<double>(SparseLayers(config));
-  const at::Tensor loss = kl + options.selector_weight * selector;
+  at::Tensor loss = kl + options.selector_weight * selector, task;
+  if (options.task_weight > 0 && options.answers.defined()) {
+    task = AnswerLoss(llama, student.hidden, tokens, options.answers, options.logit_rows);
+    loss = loss + options.task_weight * task;
+  }
   if (loss.requires_grad()) (loss * options.weight).backward();
   DistillLosses out;
   out.kl = kl.item<double>();
   out.selector = selector.item<double>();
-  out.total = out.kl + options.selector_weight * out.selector;
+  if (task.defined()) out.task = task.item<double>();
+  out.total = out.kl + options.selector_weight * out.selector + options.task_weight * out.task;
   return out;
 }
 

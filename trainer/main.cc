@@ -3,8 +3,10 @@
 #include <atomic>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,12 +19,20 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "model/adapter/parameter_report.h"
+#include "model/checkpoint/checkpoint.h"
 #include "trainer/backend.h"
 #include "trainer/base_model.h"
+#include "trainer/connect_ranks.h"
 #include "trainer/eval/command.h"
 #include "trainer/eval/table.h"
 #include "trainer/llama.h"
+#include "trainer/rank_environment.h"
+#include "trainer/ranks.h"
+#include "trainer/report/run_report.h"
 #include "trainer/run_config.h"
+#include "trainer/study/study.h"
 #include "trainer/token_file.h"
 #include "trainer/train.h"
 
@@ -33,10 +43,12 @@ ABSL_FLAG(
     std::string, device, "cpu",
     "What computes: cpu (float32) or cuda (bfloat16); for eval through the engine also auto.");
 ABSL_FLAG(std::string, config, "", "train: the run, a JSON file as trainer/configs/smollm2.json.");
-ABSL_FLAG(std::string, data, ".", "train: folder in which the run's corpus is.");
+ABSL_FLAG(std::string, data, ".", "train, study: folder in which the texts are.");
 ABSL_FLAG(std::string, out, "",
-          "train: folder of the adapter, the state and the log. A run that was stopped goes on "
-          "when it is given again.");
+          "train: folder of the adapter, the state and the log; study: of the results. What was "
+          "stopped goes on when it is given again. report: of a run.");
+ABSL_FLAG(std::vector<std::string>, grid, {},
+          "study: the studies, JSON files as trainer/studies/combiner.json, separated by commas.");
 ABSL_FLAG(std::string, cache, "", "Folder of tokenised texts; empty: OUT/tokens, or for eval ./.");
 ABSL_FLAG(std::string, task, sieve::EvalConfig().task,
           "eval: perplexity, retrieval, gsm8k or generation; docs/evaluation.md describes them.");
@@ -81,9 +93,17 @@ namespace {
 constexpr char kUsage[] = R"(distils a sparse-attention adapter, and measures adapters.
 
   sieve_trainer train --model MODEL --config RUN --data FOLDER --out FOLDER
-      Trains as the run says; SIGTERM or SIGINT saves the state and ends it.
+      Trains as the run says; SIGTERM or SIGINT saves the state and ends it. Started by torchrun,
+      srun or an indexed job of Kubernetes, the processes share the work.
   sieve_trainer eval --task TASK --model MODEL --adapters NAME=FOLDER,... --text FILE,...
-      Measures adapters beside dense attention.)";
+      Measures adapters beside dense attention.
+  sieve_trainer study --model MODEL --grid STUDY --data FOLDER --out FOLDER
+      Trains and measures every cell of a grid; writes results, tables and plots.
+  sieve_trainer report --out FOLDER [--model MODEL]
+      Writes FOLDER/report.html of a training run.)";
+
+// Tokenising and calibration, which rank 0 does for all, take less.
+constexpr absl::Duration kLongestWaitForARank = absl::Minutes(20);
 
 constexpr int kExitError = 1;
 constexpr int kExitBadFlags = 2;
@@ -99,9 +119,9 @@ struct Model : BaseModel {
   std::unique_ptr<FrozenLlama> llama;
 };
 
-absl::StatusOr<Model> OpenModel() {
+absl::StatusOr<Model> OpenModel(int gpu = 0) {
   if (absl::GetFlag(FLAGS_model).empty()) return absl::InvalidArgumentError("--model is not given");
-  const absl::StatusOr<at::TensorOptions> backend = OpenBackend(absl::GetFlag(FLAGS_device));
+  const absl::StatusOr<at::TensorOptions> backend = OpenBackend(absl::GetFlag(FLAGS_device), gpu);
   if (!backend.ok()) return backend.status();
   absl::StatusOr<BaseModel> base = OpenBaseModel(absl::GetFlag(FLAGS_model));
   if (!base.ok()) return base.status();
@@ -111,34 +131,60 @@ absl::StatusOr<Model> OpenModel() {
   return model;
 }
 
+std::string TokenFolder() {
+  const std::string folder = absl::GetFlag(FLAGS_cache), out = absl::GetFlag(FLAGS_out);
+  if (!folder.empty()) return folder;
+  return out.empty() ? "." : absl::StrCat(out, "/tokens");
+}
+
 absl::StatusOr<TokenFile> Tokens(const std::vector<TextSource>& sources, const Model& model) {
-  std::string folder = absl::GetFlag(FLAGS_cache);
-  if (folder.empty()) {
-    const std::string out = absl::GetFlag(FLAGS_out);
-    folder = out.empty() ? "." : absl::StrCat(out, "/tokens");
+  return TokeniseOnce(sources, *model.tokenizer, TokenFolder());
+}
+
+void StopAtSignals() {
+  std::signal(SIGTERM, Stop);
+  std::signal(SIGINT, Stop);
+}
+
+// Rank 0 tokenises; where the others see its folder, they find it done.
+absl::StatusOr<TokenFile> SharedTokens(const std::vector<TextSource>& sources, const Model& model,
+                                       Ranks& ranks) {
+  if (ranks.rank() != 0) {
+    const absl::Status status = ranks.Meet();
+    if (!status.ok()) return status;
   }
-  return TokeniseOnce(sources, *model.tokenizer, folder);
+  absl::StatusOr<TokenFile> tokens = Tokens(sources, model);
+  if (!tokens.ok() || ranks.rank() != 0) return tokens;
+  const absl::Status status = ranks.Meet();
+  if (!status.ok()) return status;
+  return tokens;
 }
 
 absl::Status RunTraining() {
   if (absl::GetFlag(FLAGS_out).empty()) return absl::InvalidArgumentError("--out is not given");
   const auto run = ReadRunConfig(absl::GetFlag(FLAGS_config), absl::GetFlag(FLAGS_data));
   if (!run.ok()) return run.status();
-  const absl::StatusOr<Model> model = OpenModel();
+  const auto environment =
+      ReadRankEnvironment([](const char* name) -> const char* { return std::getenv(name); });
+  if (!environment.ok()) return environment.status();
+  const absl::StatusOr<Model> model = OpenModel(environment->local_rank);
   if (!model.ok()) return model.status();
   const auto adapter = AdapterConfigFor(run->adapter, model->checkpoint->config(), model->digest);
   if (!adapter.ok()) return adapter.status();
-  const absl::StatusOr<TokenFile> corpus = Tokens(run->corpus, *model);
+  const auto ranks =
+      ConnectRanks(*environment, model->llama->options().device(), kLongestWaitForARank);
+  if (!ranks.ok()) return ranks.status();
+  const absl::StatusOr<TokenFile> corpus = SharedTokens(run->corpus, *model, **ranks);
   if (!corpus.ok()) return corpus.status();
-  std::signal(SIGTERM, Stop);
-  std::signal(SIGINT, Stop);
+  StopAtSignals();
   return Train({.llama = model->llama.get(),
                 .adapter = *adapter,
                 .run = &*run,
                 .corpus = &*corpus,
                 .out = absl::GetFlag(FLAGS_out),
                 .progress = &std::cerr,
-                .stop = &stop});
+                .stop = &stop,
+                .ranks = ranks->get()});
 }
 
 absl::StatusOr<std::vector<int64_t>> Numbers(const char* flag,
@@ -215,16 +261,50 @@ absl::Status RunEvaluation() {
   return status;
 }
 
+absl::Status RunStudy() {
+  if (absl::GetFlag(FLAGS_out).empty()) return absl::InvalidArgumentError("--out is not given");
+  if (absl::GetFlag(FLAGS_grid).empty()) return absl::InvalidArgumentError("--grid is not given");
+  StudyJob job;
+  for (const std::string& path : absl::GetFlag(FLAGS_grid)) {
+    absl::StatusOr<StudyGrid> grid = ReadStudyGrid(path, absl::GetFlag(FLAGS_data));
+    if (!grid.ok()) return grid.status();
+    job.grids.push_back(*std::move(grid));
+  }
+  const absl::StatusOr<Model> model = OpenModel();
+  if (!model.ok()) return model.status();
+  job.llama = model->llama.get();
+  job.tokenizer = model->tokenizer.get();
+  job.base_digest = model->digest;
+  job.out = absl::GetFlag(FLAGS_out);
+  job.cache = TokenFolder();
+  job.progress = &std::cerr;
+  job.stop = &stop;
+  StopAtSignals();
+  return RunStudies(job);
+}
+
+absl::Status RunReport() {
+  const std::string out = absl::GetFlag(FLAGS_out), path = absl::GetFlag(FLAGS_model);
+  if (out.empty()) return absl::InvalidArgumentError("--out is not given");
+  if (path.empty()) return WriteRunReport(out, /*base_parameters=*/0);
+  const auto checkpoint = OpenCheckpoint(path);
+  if (!checkpoint.ok()) return checkpoint.status();
+  return WriteRunReport(out, BaseParameters((*checkpoint)->config()));
+}
+
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   command_line.assign(argv, argv + argc);
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   const std::string command = arguments.size() == 2 ? arguments[1] : "";
-  if (command != "train" && command != "eval") {
+  const std::map<std::string, absl::Status (*)()> commands = {
+      {"train", RunTraining}, {"eval", RunEvaluation}, {"study", RunStudy}, {"report", RunReport}};
+  const auto found = commands.find(command);
+  if (found == commands.end()) {
     std::cerr << kUsage << "\n";
     return kExitBadFlags;
   }
-  const absl::Status status = command == "train" ? RunTraining() : RunEvaluation();
+  const absl::Status status = found->second();
   if (status.ok()) return 0;
   std::cerr << status.message() << "\n";
   return absl::IsCancelled(status) ? 0 : kExitError;

@@ -1,6 +1,7 @@
 #include "trainer/run_config.h"
 
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -11,6 +12,8 @@ namespace sieve {
 namespace {
 
 using nlohmann::json;
+
+constexpr int64_t kMaxTokens = int64_t{1} << 24;  // of a made document
 
 absl::Status Invalid(absl::string_view key, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(key, " must be ", expected));
@@ -34,18 +37,18 @@ absl::Status GetTexts(const json& object, const char* key, std::vector<std::stri
   return absl::OkStatus();
 }
 
-absl::Status GetBudgets(const json& object, StageConfig* stage) {
-  if (!object.contains("selected_blocks")) return absl::OkStatus();
-  const json& budgets = object["selected_blocks"];
-  stage->selected_blocks.clear();
-  for (const json& blocks : budgets) {
-    if (!budgets.is_array() || !blocks.is_number_integer() || blocks < 0 || blocks > 1024) {
-      return Invalid("selected_blocks", "an array of numbers from 0 to 1024");
+absl::Status GetNumbers(const json& object, const char* key, int64_t least, int64_t most,
+                        std::vector<int64_t>* out) {
+  if (!object.contains(key)) return absl::OkStatus();
+  const json& numbers = object[key];
+  out->clear();
+  for (const json& number : numbers) {
+    if (!numbers.is_array() || !number.is_number_integer() || number < least || number > most) {
+      return Invalid(key, absl::StrCat("an array of numbers from ", least, " to ", most));
     }
-    stage->selected_blocks.push_back(blocks.get<int64_t>());
+    out->push_back(number.get<int64_t>());
   }
-  return stage->selected_blocks.empty() ? Invalid("selected_blocks", "not empty")
-                                        : absl::OkStatus();
+  return out->empty() ? Invalid(key, "not empty") : absl::OkStatus();
 }
 
 absl::Status CheckStage(const StageConfig& stage) {
@@ -57,6 +60,10 @@ absl::Status CheckStage(const StageConfig& stage) {
   if (stage.vector_rate < 0 || stage.matrix_rate < 0) return Invalid("rates", "at least 0");
   if (stage.clip <= 0) return Invalid("clip", "over 0");
   if (stage.selector_weight < 0) return Invalid("selector_weight", "at least 0");
+  if (stage.task_weight < 0) return Invalid("task_weight", "at least 0");
+  if (stage.task_weight > 0 && !stage.end_to_end) {
+    return Invalid("task_weight", "of a stage end_to_end");
+  }
   return absl::OkStatus();
 }
 
@@ -64,7 +71,7 @@ absl::StatusOr<StageConfig> ParseStage(const json& object) {
   StageConfig stage;
   absl::Status status = CheckKeys(
       object, {"kind", "steps", "sequences", "sequences_at_once", "selected_blocks", "vector_rate",
-               "matrix_rate", "weight_decay", "clip", "selector_weight", "trained"});
+               "matrix_rate", "weight_decay", "clip", "selector_weight", "task_weight", "trained"});
   if (!status.ok()) return status;
   std::string kind;
   status.Update(GetField(object, "kind", kind));
@@ -76,7 +83,8 @@ absl::StatusOr<StageConfig> ParseStage(const json& object) {
   status.Update(GetField(object, "weight_decay", stage.weight_decay));
   status.Update(GetField(object, "clip", stage.clip));
   status.Update(GetField(object, "selector_weight", stage.selector_weight));
-  status.Update(GetBudgets(object, &stage));
+  status.Update(GetField(object, "task_weight", stage.task_weight));
+  status.Update(GetNumbers(object, "selected_blocks", 0, 1024, &stage.selected_blocks));
   status.Update(GetTexts(object, "trained", &stage.trained));
   stage.end_to_end = kind == "end_to_end";
   if (status.ok() && kind != "layers" && !stage.end_to_end) {
@@ -87,18 +95,83 @@ absl::StatusOr<StageConfig> ParseStage(const json& object) {
   return stage;
 }
 
+absl::Status ParseFormat(const json& object, TextSource* source) {
+  std::string format;
+  const absl::Status status = GetField(object, "format", format);
+  if (!status.ok()) return status;
+  if (format.empty()) format = source->fields.empty() ? "text" : "lines";
+  if (format == "text") {
+    source->format = TextFormat::kText;
+    return source->fields.empty() ? absl::OkStatus() : Invalid("fields", "absent for text");
+  }
+  if (format == "lines") {
+    source->format = TextFormat::kLines;
+    return source->fields.empty() ? Invalid("fields", "given for lines") : absl::OkStatus();
+  }
+  if (format == "gsm8k") {
+    source->format = TextFormat::kGsm8k;
+    return source->fields.empty() ? absl::OkStatus() : Invalid("fields", "absent for gsm8k");
+  }
+  if (format != "chat") return Invalid("format", "text, lines, gsm8k or chat");
+  source->format = TextFormat::kChat;
+  if (source->fields.empty()) source->fields = {"instruction", "input", "response"};
+  return source->fields.size() < 2 ? Invalid("fields", "at least two for chat") : absl::OkStatus();
+}
+
+absl::Status ParseRetrieval(const json& object, bool chat, int64_t tokens, RetrievalOptions* out) {
+  std::string make;
+  absl::Status status = GetField(object, "make", make);
+  if (!status.ok()) return status;
+  if (make.empty()) {
+    for (const char* key : {"documents", "tokens", "facts", "seed"}) {
+      if (object.contains(key)) return Invalid(key, "absent without \"make\"");
+    }
+    return absl::OkStatus();
+  }
+  if (make != "retrieval") return Invalid("make", "retrieval");
+  if (chat) return Invalid("format", "of text where something is made of it");
+  int64_t seed = 1;
+  out->tokens = tokens;
+  status.Update(GetField(object, "documents", out->documents));
+  status.Update(GetField(object, "tokens", out->tokens));
+  status.Update(GetField(object, "seed", seed));
+  status.Update(GetNumbers(object, "facts", 1, 1024, &out->facts));
+  out->seed = static_cast<uint64_t>(seed);
+  if (status.ok() && out->documents < 1) return Invalid("documents", "at least 1");
+  if (status.ok() && (out->tokens < 1 || out->tokens > kMaxTokens)) {
+    return Invalid("tokens", absl::StrCat("1 to ", kMaxTokens));
+  }
+  return status;
+}
+
+absl::StatusOr<TextSource> ParseSource(const json& object, const std::string& data_folder,
+                                       int64_t sequence_length) {
+  TextSource source;
+  absl::Status status = CheckKeys(
+      object, {"path", "fields", "format", "join", "make", "documents", "tokens", "facts", "seed"});
+  if (!status.ok()) return status;
+  std::string path;
+  status.Update(GetField(object, "path", path));
+  status.Update(GetField(object, "join", source.join));
+  status.Update(GetTexts(object, "fields", &source.fields));
+  if (status.ok()) status = ParseFormat(object, &source);
+  if (status.ok())
+    status = ParseRetrieval(object, source.format == TextFormat::kChat, sequence_length,
+                            &source.retrieval);
+  if (!status.ok()) return status;
+  if (path.empty()) return Invalid("path", "given");
+  if (source.join < 1) return Invalid("join", "at least 1");
+  source.path = path[0] == '/' ? path : absl::StrCat(data_folder, "/", path);
+  return source;
+}
+
+// After sequence_length, which is the length of what is made.
 absl::Status ParseCorpus(const json& sources, const std::string& data_folder, RunConfig* run) {
   if (!sources.is_array()) return Invalid("corpus", "an array");
   for (const json& object : sources) {
-    TextSource source;
-    std::string path;
-    absl::Status status = CheckKeys(object, {"path", "fields"});
-    if (status.ok()) status = GetField(object, "path", path);
-    if (status.ok()) status = GetTexts(object, "fields", &source.fields);
-    if (!status.ok()) return status;
-    if (path.empty()) return Invalid("path", "given");
-    source.path = path[0] == '/' ? path : absl::StrCat(data_folder, "/", path);
-    run->corpus.push_back(source);
+    absl::StatusOr<TextSource> source = ParseSource(object, data_folder, run->sequence_length);
+    if (!source.ok()) return source.status();
+    run->corpus.push_back(*std::move(source));
   }
   return absl::OkStatus();
 }
@@ -106,35 +179,43 @@ absl::Status ParseCorpus(const json& sources, const std::string& data_folder, Ru
 absl::Status CheckRun(const RunConfig& run) {
   if (run.corpus.empty()) return Invalid("corpus", "given");
   if (run.sequence_length < 2) return Invalid("sequence_length", "at least 2");
+  if (run.shortest_document < 2) return Invalid("shortest_document", "at least 2");
   if (run.calibration_sequences < 1) return Invalid("calibration_sequences", "at least 1");
   if (run.query_chunk < 64 || run.query_chunk % 64 != 0) {
     return Invalid("query_chunk", "a multiple of 64");
   }
   if (run.logit_rows < 1) return Invalid("logit_rows", "at least 1");
   if (run.checkpoint_minutes <= 0) return Invalid("checkpoint_minutes", "over 0");
+  if (run.probe_steps < 0) return Invalid("probe_steps", "at least 0");
   if (run.divergence <= 1) return Invalid("divergence", "over 1");
   return absl::OkStatus();
 }
 
-absl::StatusOr<RunConfig> Parse(const json& object, const std::string& data_folder) {
+}  // namespace
+
+absl::StatusOr<RunConfig> ParseRunConfig(const json& object, const std::string& data_folder) {
   RunConfig run;
-  absl::Status status = CheckKeys(
-      object, {"adapter", "corpus", "sequence_length", "calibration_sequences", "tail_bias", "seed",
-               "query_chunk", "logit_rows", "checkpoint_minutes", "divergence", "stages"});
+  absl::Status status =
+      CheckKeys(object, {"adapter", "corpus", "sequence_length", "shortest_document",
+                         "calibration_sequences", "tail_bias", "seed", "query_chunk", "logit_rows",
+                         "checkpoint_minutes", "probe_steps", "divergence", "stages"});
   if (!status.ok()) return status;
   int64_t seed = 1;
   status.Update(GetField(object, "sequence_length", run.sequence_length));
+  status.Update(GetField(object, "shortest_document", run.shortest_document));
   status.Update(GetField(object, "calibration_sequences", run.calibration_sequences));
   status.Update(GetField(object, "tail_bias", run.tail_bias));
   status.Update(GetField(object, "seed", seed));
   status.Update(GetField(object, "query_chunk", run.query_chunk));
   status.Update(GetField(object, "logit_rows", run.logit_rows));
   status.Update(GetField(object, "checkpoint_minutes", run.checkpoint_minutes));
+  status.Update(GetField(object, "probe_steps", run.probe_steps));
   status.Update(GetField(object, "divergence", run.divergence));
   status.Update(ParseCorpus(object.value("corpus", json()), data_folder, &run));
   if (!status.ok()) return status;
   run.seed = static_cast<uint64_t>(seed);
   run.adapter = object.value("adapter", json::object());
+  if (!run.adapter.is_object()) return Invalid("adapter", "an object");
   for (const json& part : object.value("stages", json::array())) {
     const absl::StatusOr<StageConfig> stage = ParseStage(part);
     if (!stage.ok()) return stage.status();
@@ -146,12 +227,10 @@ absl::StatusOr<RunConfig> Parse(const json& object, const std::string& data_fold
   return run;
 }
 
-}  // namespace
-
 absl::StatusOr<RunConfig> ReadRunConfig(const std::string& path, const std::string& data_folder) {
   const absl::StatusOr<json> object = ReadJsonObject(path);
   if (!object.ok()) return object.status();
-  absl::StatusOr<RunConfig> run = Parse(*object, data_folder);
+  absl::StatusOr<RunConfig> run = ParseRunConfig(*object, data_folder);
   if (run.ok()) return run;
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", run.status().message()));
 }

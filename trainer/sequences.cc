@@ -1,21 +1,52 @@
 #include "trainer/sequences.h"
 
+#include <algorithm>
 #include <numeric>
 #include <random>
 #include <utility>
 
 namespace sieve {
 
-std::vector<int64_t> CutSequences(absl::Span<const int64_t> document_ends, int64_t length) {
-  std::vector<int64_t> begins;
+std::vector<Pack> PackDocuments(absl::Span<const int64_t> document_ends, int64_t length,
+                                int64_t shortest) {
+  std::vector<Pack> packs;
+  std::vector<Sequence> shorter;
   int64_t document = 0;
   for (const int64_t end : document_ends) {
     int64_t begin = document;
-    for (; begin + length <= end; begin += length) begins.push_back(begin);
-    if (begin > document && begin < end) begins.push_back(end - length);
+    for (; begin + length <= end; begin += length) packs.push_back({{begin, length}});
+    if (begin > document && begin < end) packs.push_back({{end - length, length}});
+    const int64_t size = end - document;
+    if (size < length && size >= shortest) shorter.push_back({document, size});
     document = end;
   }
-  return begins;
+  std::stable_sort(shorter.begin(), shorter.end(),
+                   [](const Sequence& a, const Sequence& b) { return a.length > b.length; });
+  for (size_t first = 0, count; first < shorter.size(); first += count) {
+    count = std::min<size_t>(length / shorter[first].length, shorter.size() - first);
+    packs.emplace_back(shorter.begin() + first, shorter.begin() + first + count);
+  }
+  return packs;
+}
+
+std::vector<Pack> BatchesOf(absl::Span<const Pack> packs, int64_t length) {
+  std::vector<Pack> batches;
+  Pack whole;
+  for (const Pack& pack : packs) {
+    if (pack.front().length == length) {
+      whole.insert(whole.end(), pack.begin(), pack.end());
+    } else {
+      batches.push_back(pack);
+    }
+  }
+  if (!whole.empty()) batches.push_back(std::move(whole));
+  return batches;
+}
+
+int64_t TokensOf(absl::Span<const Sequence> sequences) {
+  int64_t tokens = 0;
+  for (const Sequence& sequence : sequences) tokens += sequence.length;
+  return tokens;
 }
 
 int64_t SequenceOrder::At(int64_t index) {

@@ -47,7 +47,7 @@ struct LayerState {
 class Chunk {
  public:
   Chunk(const FrozenLlama& llama, const AdapterConfig& config, const LayerState& state,
-        int64_t begin, int64_t queries)
+        const at::Tensor& real, int64_t begin, int64_t queries)
       : llama_(llama),
         config_(config),
         s_(state),
@@ -60,6 +60,7 @@ class Chunk {
     q_ = state.q.narrow(3, begin, queries);
     keys_ = begin + queries;
     causal_ = at::arange(keys_, positions_.options()).le(positions_.unsqueeze(-1));
+    if (real.defined()) real_ = real.narrow(1, begin, queries);
   }
 
   // [N, K, G, Q, keys]: every causal key's logit.
@@ -76,7 +77,7 @@ class Chunk {
   }
 
   at::Tensor Select(const at::Tensor& scores, int64_t count) const {
-    return SelectBlocks(config_, scores, sets_.candidates, count);
+    return SelectBlocks(config_, scores, sets_.candidates, real_, count);
   }
 
   // The sum over the queries with candidates, sequences and heads.
@@ -84,7 +85,10 @@ class Chunk {
     const at::Tensor hidden = sets_.candidates.logical_not();
     const at::Tensor target = MaskedSoftmax(BlockMass(key_logits).detach(), sets_.candidates);
     const at::Tensor estimate = at::log_softmax(scores.masked_fill(hidden, -1e30), -1);
-    const at::Tensor kl = target * (target.clamp_min(1e-30).log() - estimate);
+    at::Tensor kl = target * (target.clamp_min(1e-30).log() - estimate);
+    if (real_.defined()) {
+      kl = kl.masked_fill(real_.logical_not().unsqueeze(1).unsqueeze(1).unsqueeze(-1), 0);
+    }
     return kl.masked_fill(hidden, 0).sum();
   }
 
@@ -98,6 +102,42 @@ class Chunk {
     const at::Tensor read = TokensOf(sets_.base).sum();
     return n_ == 0 ? read * (s_.k.size(0) * s_.k.size(1))
                    : read * (s_.k.size(0) * s_.k.size(1)) + selected.sum() * kBlock;
+  }
+
+  // [3]: sums of the branches' shares over the queries with candidates, sequences and heads.
+  at::Tensor BranchSums(const at::Tensor& selected) const {
+    at::Tensor shares;
+    const at::Tensor chosen = selected.unsqueeze(2);
+    if (config_.combiner == Combiner::kLiteral) {
+      shares = at::cat({Gate(2), Gate(1), Gate(0)}, -1).sigmoid();
+      shares = shares / shares.sum(-1, /*keepdim=*/true);
+    } else {
+      const at::Tensor rest = sets_.candidates.logical_and(chosen.logical_not());
+      const at::Tensor has_rest = rest.any(-1, /*keepdim=*/true);
+      const auto part = [&](const at::Tensor& logits, const at::Tensor& mask, int64_t gate) {
+        const at::Tensor masked = logits.masked_fill(mask.logical_not(), kMinusInfinity);
+        const at::Tensor sum = at::logsumexp(masked, {-1}, /*keepdim=*/true);
+        return gate == 0 || config_.branch_biases ? sum + Gate(gate) * has_rest : sum;
+      };
+      const at::Tensor logits = KeyLogits();
+      at::Tensor tail = at::full_like(has_rest, kMinusInfinity, logits.options());
+      if (config_.tail) {
+        tail = part(EntryLogits(), rest.repeat_interleave(config_.entries_per_block(), -1), 0);
+      }
+      const at::Tensor base = part(logits, TokensOf(sets_.base), 2);
+      shares = at::softmax(
+          at::cat({base, part(logits, TokensOf(chosen), 1), tail.expand_as(base)}, -1), -1);
+    }
+    const at::Tensor open = sets_.candidates.any(-1).unsqueeze(-1);  // [Q, 1]
+    return (shares * open).flatten(0, 3).sum(0);
+  }
+
+  // [N, K, Q / 64, n]: of the queries of each whole block the share that chose each block.
+  at::Tensor ChosenByBlock(const at::Tensor& selected) const {
+    return selected.narrow(2, 0, queries_ / kBlock * kBlock)
+        .unflatten(2, {-1, kBlock})
+        .to(at::kFloat)
+        .mean(3);
   }
 
   int64_t blocks() const { return n_; }
@@ -197,6 +237,7 @@ class Chunk {
   const double scale_;
   int64_t keys_;
   at::Tensor positions_, causal_, q_;
+  at::Tensor real_;  // [N, Q], or undefined
   BlockSets sets_;
 };
 
@@ -230,7 +271,8 @@ LayerState Prepare(const FrozenLlama& llama, const AdapterConfig& config, const 
   return state;
 }
 
-// The output of a chunk, the sum of the selector's loss and the keys read.
+// The output of a chunk, the sum of the selector's loss and the keys read; with `probe`, where
+// there are blocks before, the branches' sums and the choices by block.
 Tensors AttendChunk(const Chunk& chunk, const SparseAttentionOptions& options) {
   const at::Tensor logits = chunk.KeyLogits();
   at::Tensor loss = at::zeros({}, logits.options()), selected;
@@ -240,7 +282,12 @@ Tensors AttendChunk(const Chunk& chunk, const SparseAttentionOptions& options) {
     selected = chunk.Select(scores.detach(), options.selected_blocks);
     if (options.selector_loss) loss = chunk.SelectorLoss(logits, scores);
   }
-  return {chunk.Attend(logits, selected), loss, chunk.KeysRead(selected)};
+  Tensors out = {chunk.Attend(logits, selected), loss, chunk.KeysRead(selected)};
+  if (options.probe && chunk.blocks() > 0) {
+    out.push_back(chunk.BranchSums(selected));
+    out.push_back(chunk.ChosenByBlock(selected));
+  }
+  return out;
 }
 
 }  // namespace
@@ -255,26 +302,44 @@ SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterCon
   std::vector<at::Tensor> outputs;
   at::Tensor loss = at::zeros({}, state.k.options()), keys_read = at::zeros({}, at::kLong);
   keys_read = keys_read.to(state.k.device());
+  SparseAttentionResult result;
+  if (options.probe) {
+    const int64_t blocks = tokens / kBlock;
+    result.branches = at::zeros({3}, loss.options());
+    result.chosen = at::zeros({state.k.size(0), state.k.size(1), blocks, blocks}, loss.options());
+  }
   for (int64_t begin = 0; begin < tokens; begin += options.query_chunk) {
     const int64_t queries = std::min(options.query_chunk, tokens - begin);
     const auto attend = [&llama, &config, options, begin, queries](const Tensors& fields) {
       LayerState part;
       const std::vector<at::Tensor*> places = part.Fields();
       for (size_t i = 0; i < places.size(); ++i) *places[i] = fields[i];
-      return AttendChunk(Chunk(llama, config, part, begin, queries), options);
+      return AttendChunk(Chunk(llama, config, part, options.real, begin, queries), options);
     };
     const Tensors chunk = c10::GradMode::is_enabled() ? Recomputed(attend, packed) : attend(packed);
     outputs.push_back(chunk[0]);
     loss = loss + chunk[1];
     keys_read = keys_read + chunk[2];
+    if (chunk.size() > 3) {
+      result.branches += chunk[3];
+      result.chosen.narrow(2, begin / kBlock, chunk[4].size(2))
+          .narrow(3, 0, chunk[4].size(3))
+          .copy_(chunk[4]);
+    }
   }
   const int64_t open = std::max<int64_t>(
       0, tokens - (config.sink_blocks + config.window_blocks + 1) * kBlock);  // with candidates
-  const double rows = state.q.numel() / config.head_dim / tokens;
-  SparseAttentionResult result;
+  const double rows = static_cast<double>(state.k.size(0) * config.num_heads);
   result.heads = at::cat(outputs, 3).flatten(1, 2).to(inputs.q.scalar_type());
-  result.selector_loss = open > 0 ? loss / (rows * open) : loss;
+  result.selector_loss = loss;
+  if (open > 0) {
+    const at::Tensor queries = options.real.defined()
+                                   ? options.real.narrow(1, tokens - open, open).sum().clamp_min(1)
+                                   : at::full({}, state.k.size(0) * open, loss.options());
+    result.selector_loss = loss / (queries * config.num_heads);
+  }
   result.keys_read = keys_read;
+  if (options.probe && open > 0) result.branches /= rows * open;
   return result;
 }
 

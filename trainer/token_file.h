@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "model/checkpoint/mapped_file.h"
 #include "model/tokenizer/tokenizer.h"
+#include "trainer/document.h"
 #include "trainer/text_source.h"
 
 namespace sieve {
@@ -19,11 +20,13 @@ class TokenFile {
   // INVALID_ARGUMENT for what is none, is of another version or truncated.
   static absl::StatusOr<TokenFile> Open(const std::string& path);
 
-  // Of the sources' bytes, their fields and the vocabulary: 64 hex digits.
+  // Of the sources' bytes and options and the vocabulary: 64 hex digits.
   const std::string& digest() const { return digest_; }
   absl::Span<const int32_t> tokens() const { return tokens_; }
   // Where each document ends in `tokens`; ascending.
   absl::Span<const int64_t> document_ends() const { return ends_; }
+  // Ranges of `tokens` that are answers; ascending, each within a document.
+  absl::Span<const TokenRange> answers() const { return answers_; }
 
  private:
   explicit TokenFile(MappedFile file) : file_(std::move(file)) {}
@@ -32,11 +35,12 @@ class TokenFile {
   std::string digest_;
   absl::Span<const int32_t> tokens_;
   absl::Span<const int64_t> ends_;
+  absl::Span<const TokenRange> answers_;
 };
 
-// The documents of the sources in order, each as the tokenizer encodes it (bos first where the
-// vocabulary says so). They are tokenised once: the file is kept in `folder`, which is made when
-// absent, under its digest. The errors of ReadDocuments, and those of writing.
+// The documents of the sources in order, as EncodeDocument and MakeRetrievalDocuments give them.
+// They are tokenised once: the file is kept in `folder`, which is made when absent, under its
+// digest. The errors of those functions and of ReadDocuments, and those of writing.
 absl::StatusOr<TokenFile> TokeniseOnce(const std::vector<TextSource>& sources,
                                        const Tokenizer& tokenizer, const std::string& folder);
 

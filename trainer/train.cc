@@ -2,25 +2,26 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "model/adapter/adapter_file.h"
 #include "trainer/batches.h"
 #include "trainer/calibrate.h"
-#include "trainer/distill.h"
 #include "trainer/layer_tensors.h"
 #include "trainer/optimizer.h"
+#include "trainer/probe.h"
+#include "trainer/report/run_log.h"
+#include "trainer/report/write_file.h"
 #include "trainer/sequences.h"
+#include "trainer/train_step.h"
 #include "trainer/training_state.h"
 
 namespace sieve {
@@ -28,22 +29,22 @@ namespace {
 
 constexpr double kMeanDecay = 0.95;  // of the running mean of losses
 constexpr int64_t kStepsBeforeJudging = 10;
-constexpr absl::Duration kProgressEvery = absl::Seconds(5);
-
-struct StepResult {
-  DistillLosses losses;
-  double gradient_norm = 0;
-  int64_t selected_blocks = 0;
-  std::vector<int64_t> begins;  // of its sequences in the corpus
-};
+constexpr int64_t kSelectionBlock = 64;  // tokens; the moments are of whole blocks
 
 class Training {
  public:
-  Training(const TrainingJob& job, std::vector<int64_t> begins)
+  Training(const TrainingJob& job, std::vector<Pack> packs)
       : job_(job),
         run_(*job.run),
-        begins_(std::move(begins)),
-        order_(static_cast<int64_t>(begins_.size()), run_.seed),
+        packs_(std::move(packs)),
+        order_(static_cast<int64_t>(packs_.size()), run_.seed),
+        ranks_(job.ranks != nullptr ? *job.ranks : alone_),
+        inputs_({.llama = job.llama,
+                 .adapter = &job.adapter,
+                 .run = job.run,
+                 .corpus = job.corpus,
+                 .ranks = &ranks_,
+                 .stop = job.stop}),
         state_dir_(job.out + "/state"),
         fingerprint_(absl::StrCat(run_.text, job.adapter.base_digest, job.corpus->digest())) {}
 
@@ -65,32 +66,52 @@ class Training {
   }
 
  private:
+  bool leads() const { return ranks_.rank() == 0; }
+
+  // Rank 0 begins or goes on; the others get its state.
   absl::Status Begin() {
+    if (leads()) {
+      const absl::Status status = BeginOrGoOn();
+      if (!status.ok()) return status;
+    } else {
+      state_.layers = ZeroLayers(job_.adapter, job_.llama->options().device());
+    }
+    return ShareState(run_.stages, ranks_, &state_);
+  }
+
+  absl::Status BeginOrGoOn() {
     std::error_code error;
     std::filesystem::create_directories(job_.out, error);
     if (error) return absl::UnknownError(absl::StrCat("making ", job_.out, ": ", error.message()));
-    log_.open(job_.out + "/log.jsonl", std::ios::app);
+    absl::StatusOr<RunLog> log = RunLog::Open(job_.out, job_.progress);
+    if (!log.ok()) return log.status();
+    log_ = *std::move(log);
     if (std::filesystem::exists(state_dir_)) {
       state_.layers = ZeroLayers(job_.adapter, job_.llama->options().device());
       return LoadState(run_.stages, fingerprint_, state_dir_, &state_);
     }
-    state_.layers = Calibrate(*job_.llama, job_.adapter, CalibrationSequences(),
+    const std::vector<at::Tensor> sequences = CalibrationSequences();
+    if (sequences.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("calibration needs documents of at least ", kSelectionBlock, " tokens"));
+    }
+    state_.layers = Calibrate(*job_.llama, job_.adapter, sequences,
                               {.tail_bias = run_.tail_bias, .seed = run_.seed});
     if (!run_.stages.empty()) BeginStage(run_.stages[0], &state_);
     return Save();
   }
 
+  // Each by itself, for padding has no part in the moments.
   std::vector<at::Tensor> CalibrationSequences() {
     std::vector<at::Tensor> sequences;
     for (int64_t i = 0; i < run_.calibration_sequences; ++i) {
-      sequences.push_back(Batch({begins_[order_.At(i)]}));
+      for (const Sequence& row : packs_[order_.At(i)]) {
+        if (row.length < kSelectionBlock) continue;
+        sequences.push_back(MakeBatch(job_.corpus->tokens(), {row.begin}, row.length,
+                                      job_.llama->options().device()));
+      }
     }
     return sequences;
-  }
-
-  at::Tensor Batch(const std::vector<int64_t>& begins) const {
-    return MakeBatch(job_.corpus->tokens(), begins, run_.sequence_length,
-                     job_.llama->options().device());
   }
 
   absl::Status RunStage(const StageConfig& stage) {
@@ -98,19 +119,24 @@ class Training {
     const absl::Time begin = absl::Now();
     while (state_.step < stage.steps) {
       const absl::Time step_begin = absl::Now();
-      const StepResult result = Step(stage);
-      absl::Status status = Judge(stage, result);
+      const absl::StatusOr<StepResult> result =
+          TrainStep(inputs_, PacksOf(stage), DrawBudget(stage), &state_);
+      if (!result.ok()) return Locate(result.status());
+      absl::Status status = Judge(stage, *result);
       if (!status.ok()) return status;
+      const int64_t budget = DrawBudget(stage);
       ++state_.step;
       const absl::Time now = absl::Now();
-      Log(stage, result, now - step_begin);
-      const absl::Duration left =
-          (now - begin) / (state_.step - first) * (stage.steps - state_.step);
-      Show(stage, result, now - step_begin, left);
-      const bool stopped = job_.stop != nullptr && job_.stop->load();
-      if (stopped || now - saved_ > absl::Minutes(1) * run_.checkpoint_minutes) status = Save();
+      if (leads()) {
+        StepReport report = Report(stage, *result, budget, now - step_begin);
+        report.left = (now - begin) / (state_.step - first) * (stage.steps - state_.step);
+        status = Tell(stage, std::move(report));
+        if (!status.ok()) return status;
+      }
+      const bool due = now - saved_ > absl::Minutes(1) * run_.checkpoint_minutes;
+      if (result->stopped || due) status = Save();
       if (!status.ok()) return status;
-      if (stopped) {
+      if (result->stopped) {
         return absl::CancelledError(
             absl::StrCat("stopped after ", Where(), "; the state is in ", state_dir_));
       }
@@ -118,32 +144,9 @@ class Training {
     return absl::OkStatus();
   }
 
-  StepResult Step(const StageConfig& stage) {
-    StepResult result;
-    result.selected_blocks = DrawBudget(stage);
-    result.begins = SequencesOf(stage);
-    const int64_t parts = stage.sequences / stage.sequences_at_once;
-    const DistillOptions options = {.selected_blocks = result.selected_blocks,
-                                    .query_chunk = run_.query_chunk,
-                                    .logit_rows = run_.logit_rows,
-                                    .selector_weight = stage.selector_weight,
-                                    .weight = 1.0 / static_cast<double>(parts)};
-    for (int64_t part = 0; part < parts; ++part) {
-      const auto begin = result.begins.begin() + part * stage.sequences_at_once;
-      const at::Tensor tokens = Batch({begin, begin + stage.sequences_at_once});
-      const DistillLosses losses =
-          stage.end_to_end
-              ? DistillEndToEnd(*job_.llama, job_.adapter, state_.layers, tokens, options)
-              : DistillLayers(*job_.llama, job_.adapter, state_.layers, tokens, options);
-      result.losses.total += losses.total * options.weight;
-      result.losses.output += losses.output * options.weight;
-      result.losses.selector += losses.selector * options.weight;
-      result.losses.kl += losses.kl * options.weight;
-    }
-    result.gradient_norm =
-        AdamWStep({.weight_decay = stage.weight_decay, .clip = stage.clip}, state_.step,
-                  ScheduleAt(state_.step, stage.steps), &state_.parameters);
-    return result;
+  absl::Status Locate(const absl::Status& status) const {
+    return absl::Status(status.code(), absl::StrCat("in ", Where(), ": ", status.message(),
+                                                    "; the last good state is in ", state_dir_));
   }
 
   // One of the stage's budgets, by seed, stage and step alone.
@@ -154,14 +157,14 @@ class Training {
     return stage.selected_blocks[random() % stage.selected_blocks.size()];
   }
 
-  std::vector<int64_t> SequencesOf(const StageConfig& stage) {
+  std::vector<Pack> PacksOf(const StageConfig& stage) {
     int64_t index = state_.step * stage.sequences;
     for (int64_t s = 0; s < state_.stage; ++s) {
       index += run_.stages[s].steps * run_.stages[s].sequences;
     }
-    std::vector<int64_t> begins;
-    for (int64_t i = 0; i < stage.sequences; ++i) begins.push_back(begins_[order_.At(index + i)]);
-    return begins;
+    std::vector<Pack> packs;
+    for (int64_t i = 0; i < stage.sequences; ++i) packs.push_back(packs_[order_.At(index + i)]);
+    return packs;
   }
 
   // ABORTED when training cannot go on from here.
@@ -173,7 +176,10 @@ class Training {
       return absl::AbortedError(absl::StrCat(
           finite ? "the loss diverges" : "a loss or gradient is not finite", " in ", Where(),
           ": loss ", loss, ", running mean ", state_.mean_loss, ", gradient norm ",
-          result.gradient_norm, ", sequences at tokens ", absl::StrJoin(result.begins, ", "),
+          result.gradient_norm, ", sequences at tokens ",
+          absl::StrJoin(
+              PacksOf(stage), ", ",
+              [](std::string* out, const Pack& pack) { absl::StrAppend(out, pack.front().begin); }),
           "; the last good state is in ", state_dir_, " (", saved_where_, ")"));
     }
     state_.mean_loss =
@@ -185,41 +191,56 @@ class Training {
     return absl::StrCat("stage ", state_.stage + 1, ", step ", state_.step);
   }
 
-  void Log(const StageConfig& stage, const StepResult& result, absl::Duration took) {
-    const nlohmann::json line = {{"stage", state_.stage + 1},
-                                 {"step", state_.step},
-                                 {"loss", result.losses.total},
-                                 {"output", result.losses.output},
-                                 {"selector", result.losses.selector},
-                                 {"kl", result.losses.kl},
-                                 {"gradient_norm", result.gradient_norm},
-                                 {"selected_blocks", result.selected_blocks},
-                                 {"tokens_per_second", TokensPerSecond(stage, took)}};
-    log_ << line.dump() << std::endl;
+  // The longest of those of the calibration: the same one throughout a run.
+  at::Tensor ProbeSequence() {
+    Sequence longest;
+    for (int64_t i = 0; i < run_.calibration_sequences; ++i) {
+      for (const Sequence& row : packs_[order_.At(i)]) {
+        if (row.length > longest.length) longest = row;
+      }
+    }
+    return MakeBatch(job_.corpus->tokens(), {longest.begin}, longest.length,
+                     job_.llama->options().device());
   }
 
-  double TokensPerSecond(const StageConfig& stage, absl::Duration took) const {
-    return static_cast<double>(stage.sequences * run_.sequence_length) /
-           absl::ToDoubleSeconds(took);
+  StepReport Report(const StageConfig& stage, const StepResult& result, int64_t selected_blocks,
+                    absl::Duration took) const {
+    StepReport report;
+    report.stage = state_.stage + 1;
+    report.step = report.step_of_run = state_.step;
+    for (int64_t s = 0; s < state_.stage; ++s) report.step_of_run += run_.stages[s].steps;
+    report.steps = stage.steps;
+    report.loss = result.losses.total;
+    report.terms = {{"output", result.losses.output},
+                    {"selector", result.losses.selector},
+                    {"kl", result.losses.kl},
+                    {"task", result.losses.task}};
+    report.mean_loss = state_.mean_loss;
+    report.gradient_norm = result.gradient_norm;
+    const double schedule = ScheduleAt(state_.step - 1, stage.steps);
+    report.vector_rate = schedule * stage.vector_rate;
+    report.matrix_rate = schedule * stage.matrix_rate;
+    report.selected_blocks = selected_blocks;
+    report.tokens_per_second = static_cast<double>(result.tokens) / absl::ToDoubleSeconds(took);
+    return report;
   }
 
-  void Show(const StageConfig& stage, const StepResult& result, absl::Duration took,
-            absl::Duration left) {
-    const absl::Time now = absl::Now();
+  // With a probe every probe_steps and after the last step of a stage, which is also kept whole.
+  absl::Status Tell(const StageConfig& stage, StepReport report) {
     const bool last = state_.step == stage.steps;
-    if (job_.progress == nullptr || (!last && now - shown_ < kProgressEvery)) return;
-    shown_ = now;
-    *job_.progress << absl::StrFormat(
-                          "%s of %d: loss %.5f (output %.5f, selector %.5f, kl %.5f), mean %.5f, "
-                          "%.0f tokens/s, %s left",
-                          Where(), stage.steps, result.losses.total, result.losses.output,
-                          result.losses.selector, result.losses.kl, state_.mean_loss,
-                          TokensPerSecond(stage, took),
-                          absl::FormatDuration(absl::Trunc(left, absl::Seconds(1))))
-                   << std::endl;
+    if (run_.probe_steps == 0 || (!last && state_.step % run_.probe_steps != 0)) {
+      return log_->Add(report);
+    }
+    const ProbeResult probe =
+        Probe(*job_.llama, job_.adapter, state_.layers, ProbeSequence(), run_.query_chunk);
+    report.branches = probe.branches;
+    const absl::Status status = log_->Add(report);
+    if (!status.ok() || !last) return status;
+    return WriteFile(job_.out + "/probe.json", ProbeJson(job_.adapter, probe).dump() + "\n");
   }
 
   absl::Status Save() {
+    if (!leads()) return absl::OkStatus();
     absl::Status status = SaveState(state_, fingerprint_, state_dir_);
     if (status.ok()) {
       status = WriteAdapter(StoreLayers(job_.adapter, state_.layers), job_.out + "/adapter",
@@ -232,25 +253,29 @@ class Training {
 
   const TrainingJob& job_;
   const RunConfig& run_;
-  const std::vector<int64_t> begins_;
+  const std::vector<Pack> packs_;
   SequenceOrder order_;
+  Ranks alone_;
+  Ranks& ranks_;
+  const StepInputs inputs_;
   const std::string state_dir_;
   const std::string fingerprint_;
   TrainingState state_;
-  std::ofstream log_;
-  absl::Time saved_ = absl::InfinitePast(), shown_ = absl::InfinitePast();
+  std::optional<RunLog> log_;
+  absl::Time saved_ = absl::InfinitePast();
   std::string saved_where_;
 };
 
 }  // namespace
 
 absl::Status Train(const TrainingJob& job) {
-  std::vector<int64_t> begins = CutSequences(job.corpus->document_ends(), job.run->sequence_length);
-  if (begins.empty()) {
+  std::vector<Pack> packs = PackDocuments(job.corpus->document_ends(), job.run->sequence_length,
+                                          job.run->shortest_document);
+  if (packs.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("no document of the corpus has ", job.run->sequence_length, " tokens"));
+        absl::StrCat("no document of the corpus has ", job.run->shortest_document, " tokens"));
   }
-  return Training(job, std::move(begins)).Run();
+  return Training(job, std::move(packs)).Run();
 }
 
 }  // namespace sieve

@@ -144,4 +144,27 @@ absl::Status LoadState(const std::vector<StageConfig>& stages, const std::string
   return status.ok() ? ReadTensors(dir + "/" + kTensorsFile, state) : status;
 }
 
+absl::Status ShareState(const std::vector<StageConfig>& stages, Ranks& ranks,
+                        TrainingState* state) {
+  if (ranks.size() == 1) return absl::OkStatus();
+  double values[] = {static_cast<double>(state->stage), static_cast<double>(state->step),
+                     state->mean_loss};
+  const at::Tensor progress = at::from_blob(values, {std::ssize(values)}, at::kDouble);
+  absl::Status status = ranks.Share(progress);
+  if (!status.ok()) return status;
+  if (ranks.rank() != 0) {
+    state->stage = static_cast<int64_t>(values[0]);
+    if (state->stage < static_cast<int64_t>(stages.size())) {
+      BeginStage(stages[state->stage], state);
+    }
+    state->step = static_cast<int64_t>(values[1]);
+    state->mean_loss = values[2];
+  }
+  for (const auto& [name, tensor] : TensorsOf(*state)) {
+    status = ranks.Share(tensor);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace sieve

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "trainer/layer_tensors.h"
 #include "trainer/optimizer.h"
+#include "trainer/ranks.h"
 #include "trainer/run_config.h"
 
 namespace sieve {
@@ -36,6 +37,10 @@ absl::Status SaveState(const TrainingState& state, const std::string& fingerprin
 // FAILED_PRECONDITION for a state of another fingerprint; INVALID_ARGUMENT for a malformed one.
 absl::Status LoadState(const std::vector<StageConfig>& stages, const std::string& fingerprint,
                        const std::string& dir, TrainingState* state);
+
+// Gives all ranks the state of rank 0. On the others the layers have the right shapes. The errors
+// of Ranks.
+absl::Status ShareState(const std::vector<StageConfig>& stages, Ranks& ranks, TrainingState* state);
 
 }  // namespace sieve
 

@@ -24,25 +24,33 @@ class PromptBuilder {
   }
   PromptBuilder& Special(int32_t id) {
     Flush();
-    ids_.push_back(id);
+    out_.ids.push_back(id);
     return *this;
   }
-  std::vector<int32_t> Finish() {
+  // A reply with the token that ends it, apart from the text before it.
+  PromptBuilder& Reply(std::string_view content, int32_t end) {
     Flush();
-    return std::move(ids_);
+    const int64_t begin = static_cast<int64_t>(out_.ids.size());
+    Text(content).Special(end);
+    out_.replies.push_back({begin, static_cast<int64_t>(out_.ids.size())});
+    return *this;
+  }
+  ChatTranscript Finish() {
+    Flush();
+    return std::move(out_);
   }
 
  private:
   void Flush() {
     const std::vector<int32_t> ids =
         tokenizer_.Encode(text_, {.add_special_tokens = false, .parse_special_tokens = false});
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    out_.ids.insert(out_.ids.end(), ids.begin(), ids.end());
     text_.clear();
   }
 
   const Tokenizer& tokenizer_;
   std::string text_;
-  std::vector<int32_t> ids_;
+  ChatTranscript out_;
 };
 
 std::string_view RoleName(ChatRole role) {
@@ -72,18 +80,36 @@ class ChatMl : public ChatFormat {
   std::vector<int32_t> Encode(const Tokenizer& tokenizer,
                               absl::Span<const ChatTurn> turns) const override {
     PromptBuilder prompt(tokenizer);
-    const auto add = [&](std::string_view role, std::string_view content) {
-      prompt.Special(im_start_).Text(role).Text("\n").Text(content).Special(im_end_).Text("\n");
-    };
-    if (bos_.has_value()) prompt.Special(*bos_);
-    if (options_.default_system.has_value() && !turns.empty() && !StartsWithSystem(turns)) {
-      add("system", *options_.default_system);
-    }
-    for (const ChatTurn& turn : turns) add(RoleName(turn.role), turn.content);
-    return prompt.Special(im_start_).Text("assistant\n").Finish();
+    AddTurns(turns, /*replies_apart=*/false, prompt);
+    return prompt.Special(im_start_).Text("assistant\n").Finish().ids;
+  }
+
+  ChatTranscript EncodeTranscript(const Tokenizer& tokenizer,
+                                  absl::Span<const ChatTurn> turns) const override {
+    PromptBuilder prompt(tokenizer);
+    AddTurns(turns, /*replies_apart=*/true, prompt);
+    return prompt.Finish();
   }
 
  private:
+  void AddTurns(absl::Span<const ChatTurn> turns, bool replies_apart, PromptBuilder& prompt) const {
+    const auto header = [&](std::string_view role) -> PromptBuilder& {
+      return prompt.Special(im_start_).Text(role).Text("\n");
+    };
+    if (bos_.has_value()) prompt.Special(*bos_);
+    if (options_.default_system.has_value() && !turns.empty() && !StartsWithSystem(turns)) {
+      header("system").Text(*options_.default_system).Special(im_end_).Text("\n");
+    }
+    for (const ChatTurn& turn : turns) {
+      header(RoleName(turn.role));
+      if (replies_apart && turn.role == ChatRole::kAssistant) {
+        prompt.Reply(turn.content, im_end_).Text("\n");
+      } else {
+        prompt.Text(turn.content).Special(im_end_).Text("\n");
+      }
+    }
+  }
+
   const ChatTemplate options_;
   const std::optional<int32_t> bos_;
   const int32_t im_start_;
@@ -107,12 +133,26 @@ class Llama3Chat : public ChatFormat {
   std::vector<int32_t> Encode(const Tokenizer& tokenizer,
                               absl::Span<const ChatTurn> turns) const override {
     PromptBuilder prompt(tokenizer);
-    const auto header = [&](std::string_view role) -> PromptBuilder& {
-      return prompt.Special(ids_.start_header).Text(role).Special(ids_.end_header).Text("\n\n");
-    };
+    AddTurns(turns, /*replies_apart=*/false, prompt);
+    return Header("assistant", prompt).Finish().ids;
+  }
+
+  ChatTranscript EncodeTranscript(const Tokenizer& tokenizer,
+                                  absl::Span<const ChatTurn> turns) const override {
+    PromptBuilder prompt(tokenizer);
+    AddTurns(turns, /*replies_apart=*/true, prompt);
+    return prompt.Finish();
+  }
+
+ private:
+  PromptBuilder& Header(std::string_view role, PromptBuilder& prompt) const {
+    return prompt.Special(ids_.start_header).Text(role).Special(ids_.end_header).Text("\n\n");
+  }
+
+  void AddTurns(absl::Span<const ChatTurn> turns, bool replies_apart, PromptBuilder& prompt) const {
     if (ids_.bos.has_value()) prompt.Special(*ids_.bos);
     if (options_.preamble_date.has_value()) {
-      header("system").Text("Cutting Knowledge Date: December 2023\nToday Date: ");
+      Header("system", prompt).Text("Cutting Knowledge Date: December 2023\nToday Date: ");
       prompt.Text(*options_.preamble_date).Text("\n\n");
       if (StartsWithSystem(turns)) {
         prompt.Text(Content(turns.front()));
@@ -120,15 +160,18 @@ class Llama3Chat : public ChatFormat {
       }
       prompt.Special(ids_.eot);
     } else if (options_.default_system.has_value() && !StartsWithSystem(turns)) {
-      header("system").Text(*options_.default_system).Special(ids_.eot);
+      Header("system", prompt).Text(*options_.default_system).Special(ids_.eot);
     }
     for (const ChatTurn& turn : turns) {
-      header(RoleName(turn.role)).Text(Content(turn)).Special(ids_.eot);
+      Header(RoleName(turn.role), prompt);
+      if (replies_apart && turn.role == ChatRole::kAssistant) {
+        prompt.Reply(Content(turn), ids_.eot);
+      } else {
+        prompt.Text(Content(turn)).Special(ids_.eot);
+      }
     }
-    return header("assistant").Finish();
   }
 
- private:
   std::string_view Content(const ChatTurn& turn) const {
     return options_.trim_contents ? Trim(turn.content) : turn.content;
   }

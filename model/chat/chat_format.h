@@ -20,6 +20,17 @@ struct ChatTurn {
   std::string content;
 };
 
+// A conversation's tokens, and where in them the assistant's replies are, each with the token that
+// ends it: [begin, end).
+struct ChatTranscript {
+  struct Reply {
+    int64_t begin = 0;
+    int64_t end = 0;
+  };
+  std::vector<int32_t> ids;
+  std::vector<Reply> replies;
+};
+
 // Turns a conversation into the prompt of the assistant's next turn. Message contents never yield
 // special tokens.
 class ChatFormat {
@@ -29,6 +40,10 @@ class ChatFormat {
   // Token ids ending with the header of the assistant's turn.
   virtual std::vector<int32_t> Encode(const Tokenizer& tokenizer,
                                       absl::Span<const ChatTurn> turns) const = 0;
+  // The conversation alone, for training. A reply is encoded apart from its header, as it is when
+  // it is generated.
+  virtual ChatTranscript EncodeTranscript(const Tokenizer& tokenizer,
+                                          absl::Span<const ChatTurn> turns) const = 0;
 };
 
 // Recognises the format by the checkpoint's own template (see chat_template.h), or by its special

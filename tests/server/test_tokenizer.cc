@@ -20,14 +20,27 @@ std::unique_ptr<Tokenizer> MakeTestTokenizer() {
   return Tokenizer::Create(std::move(vocabulary)).value();
 }
 
-std::vector<int32_t> TestChatFormat::Encode(const Tokenizer& tokenizer,
-                                            absl::Span<const ChatTurn> turns) const {
+namespace {
+
+std::string TurnsText(absl::Span<const ChatTurn> turns) {
   std::string text;
   for (const ChatTurn& turn : turns) {
     text += turn.role == ChatRole::kSystem ? "s:" : turn.role == ChatRole::kUser ? "u:" : "a:";
     text += turn.content + "|";
   }
-  return tokenizer.Encode(text + "a:", {.add_special_tokens = false});
+  return text;
+}
+
+}  // namespace
+
+std::vector<int32_t> TestChatFormat::Encode(const Tokenizer& tokenizer,
+                                            absl::Span<const ChatTurn> turns) const {
+  return tokenizer.Encode(TurnsText(turns) + "a:", {.add_special_tokens = false});
+}
+
+ChatTranscript TestChatFormat::EncodeTranscript(const Tokenizer& tokenizer,
+                                                absl::Span<const ChatTurn> turns) const {
+  return {tokenizer.Encode(TurnsText(turns), {.add_special_tokens = false}), {}};
 }
 
 }  // namespace sieve

@@ -27,6 +27,8 @@ class TestChatFormat : public ChatFormat {
   std::string_view name() const override { return "test"; }
   std::vector<int32_t> Encode(const Tokenizer& tokenizer,
                               absl::Span<const ChatTurn> turns) const override;
+  ChatTranscript EncodeTranscript(const Tokenizer& tokenizer,
+                                  absl::Span<const ChatTurn> turns) const override;
 };
 
 }  // namespace sieve

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -170,6 +171,93 @@ TEST_F(DistillTest, EndToEndReachesTheFirstLayer) {
   const double size = gradients[0].abs().max().item<double>();
   EXPECT_GT(size, 0);
   EXPECT_LT((gradients[0] - gradients[1]).abs().max().item<double>(), 1e-4 * size);
+}
+
+// A loss and its gradients, which are taken away.
+struct Outcome {
+  DistillLosses losses;
+  std::vector<at::Tensor> gradients;
+};
+
+class PaddingTest : public DistillTest, public testing::WithParamInterface<int64_t> {
+ protected:
+  Outcome Distill(bool end_to_end, const at::Tensor& tokens, const DistillOptions& options) {
+    Outcome out;
+    out.losses = end_to_end ? DistillEndToEnd(llama_, config_, layers_, tokens, options)
+                            : DistillLayers(llama_, config_, layers_, tokens, options);
+    for (LayerTensors& layer : layers_) {
+      for (auto& [name, tensor] : layer) {
+        out.gradients.push_back(tensor.grad().clone());
+        tensor.mutable_grad().reset();
+      }
+    }
+    return out;
+  }
+};
+
+// The last tile of the short sequence is not whole without padding, and would be with it.
+TEST_P(PaddingTest, ItHasNoPart) {
+  config_.query_tile = GetParam();
+  constexpr int64_t kLength = 330;
+  const at::Tensor real = at::arange(kTokens).lt(kLength).unsqueeze(0);
+  for (const bool end_to_end : {false, true}) {
+    const Outcome alone = Distill(end_to_end, tokens_.narrow(1, 0, kLength),
+                                  {.selected_blocks = 1, .query_chunk = 128});
+    const Outcome padded =
+        Distill(end_to_end, tokens_, {.selected_blocks = 1, .query_chunk = 128, .real = real});
+    const auto near = [](double a, double b) { EXPECT_NEAR(a, b, 1e-5 * std::abs(b)); };
+    near(padded.losses.output, alone.losses.output);
+    near(padded.losses.selector, alone.losses.selector);
+    near(padded.losses.kl, alone.losses.kl);
+    EXPECT_GT(alone.losses.selector, 0);
+    for (size_t i = 0; i < alone.gradients.size(); ++i) {
+      const double size = alone.gradients[i].abs().max().item<double>();
+      EXPECT_LT((padded.gradients[i] - alone.gradients[i]).abs().max().item<double>(),
+                1e-4 * size + 1e-9)
+          << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiles, PaddingTest, testing::Values(1, 16, 64),
+                         [](const auto& info) { return std::to_string(info.param); });
+
+TEST_F(DistillTest, AnswersHaveALossOfTheirOwn) {
+  at::Tensor answers = at::zeros({1, kTokens}, at::kBool);
+  for (const int64_t i : {0, 7, 300, 301, 449}) answers[0][i] = true;
+  double without = 0;
+  for (const int64_t rows : {2, 1000}) {
+    const DistillOptions options = {.selected_blocks = 1,
+                                    .logit_rows = rows,
+                                    .selector_weight = 0,
+                                    .task_weight = 0.5,
+                                    .answers = answers};
+    const at::Tensor logits = at::log_softmax(
+        llama_.Logits(SparseHidden(llama_, config_, layers_, tokens_, options).hidden[0]), -1);
+    double expected = 0;
+    // The first token follows none.
+    for (const int64_t i : {7, 300, 301, 449}) {
+      expected -= logits[i - 1][tokens_[0][i].item<int64_t>()].item<double>() / 4;
+    }
+    const DistillLosses losses = DistillEndToEnd(llama_, config_, layers_, tokens_, options);
+    EXPECT_NEAR(losses.task, expected, 1e-4 * expected);
+    EXPECT_NEAR(losses.total, losses.kl + 0.5 * losses.task, 1e-9);
+    without = losses.kl;
+  }
+  // It weighs on the gradients.
+  const auto gradient = [this](const DistillOptions& options) {
+    for (LayerTensors& layer : layers_) {
+      for (auto& [name, tensor] : layer) tensor.mutable_grad().reset();
+    }
+    DistillEndToEnd(llama_, config_, layers_, tokens_, options);
+    return layers_[0]["compress.tilt"].grad().clone();
+  };
+  DistillOptions options = {.selected_blocks = 1, .selector_weight = 0, .answers = answers};
+  const at::Tensor plain = gradient(options);
+  options.task_weight = 1;
+  EXPECT_GT((gradient(options) - plain).abs().max().item<double>(), 0);
+  options = {.selected_blocks = 1, .selector_weight = 0, .task_weight = 1};
+  EXPECT_NEAR(DistillEndToEnd(llama_, config_, layers_, tokens_, options).total, without, 1e-6);
 }
 
 }  // namespace

@@ -2,16 +2,67 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
 #include <set>
+#include <string>
 #include <vector>
 
 namespace sieve {
 namespace {
 
-TEST(Sequences, NeverCrossDocuments) {
-  EXPECT_EQ(CutSequences({3, 13, 17, 25}, 4), std::vector<int64_t>({3, 7, 9, 13, 17, 21}));
-  EXPECT_EQ(CutSequences({3, 6}, 4), std::vector<int64_t>());
-  EXPECT_EQ(CutSequences({}, 4), std::vector<int64_t>());
+// "begin+length" of each, packs in brackets.
+std::string Text(const std::vector<Pack>& packs) {
+  std::string text;
+  for (const Pack& pack : packs) {
+    text += "[";
+    for (const Sequence& s : pack) {
+      text += (text.back() == '[' ? "" : " ") + std::to_string(s.begin) + "+" +
+              std::to_string(s.length);
+    }
+    text += "]";
+  }
+  return text;
+}
+
+TEST(Packs, LongDocumentsAreCutAndNeverCrossed) {
+  EXPECT_EQ(Text(PackDocuments({3, 13, 17, 25}, 4, 4)), "[3+4][7+4][9+4][13+4][17+4][21+4]");
+  EXPECT_EQ(Text(PackDocuments({3, 6}, 4, 4)), "");
+  EXPECT_EQ(Text(PackDocuments({}, 4, 2)), "");
+}
+
+TEST(Packs, ShortDocumentsShareOneBySize) {
+  // Sizes 3, 1, 10, 4, 5, 3, 0, 2, 9.
+  EXPECT_EQ(Text(PackDocuments({3, 4, 14, 18, 23, 26, 26, 28, 37}, 10, 2)),
+            "[4+10][28+9][18+5 14+4][0+3 23+3 26+2]");
+  EXPECT_EQ(Text(PackDocuments({3, 4, 14, 18, 23, 26, 26, 28, 37}, 10, 5)), "[4+10][28+9][18+5]");
+}
+
+TEST(Packs, NoDocumentIsLostAndNoPackIsTooLarge) {
+  std::mt19937_64 random(11);
+  for (int trial = 0; trial < 50; ++trial) {
+    const int64_t length = 1 + static_cast<int64_t>(random() % 40);
+    std::vector<int64_t> ends = {0};
+    for (int i = 0; i < 60; ++i) ends.push_back(ends.back() + random() % 60);
+    std::vector<bool> covered(ends.back());
+    for (const Pack& pack : PackDocuments(ends, length, 1)) {
+      EXPECT_LE(static_cast<int64_t>(pack.size()) * pack[0].length, length);
+      for (const Sequence& s : pack) {
+        EXPECT_LE(s.length, pack[0].length);
+        for (int64_t i = s.begin; i < s.begin + s.length; ++i) covered[i] = true;
+        const auto document = std::upper_bound(ends.begin(), ends.end(), s.begin);
+        EXPECT_LE(s.begin + s.length, *document) << "crosses a document, seed 11, trial " << trial;
+      }
+    }
+    EXPECT_EQ(std::count(covered.begin(), covered.end(), false), 0);
+  }
+}
+
+TEST(Packs, OnlyWholeSequencesShareABatch) {
+  const std::vector<Pack> packs = {{{0, 4}}, {{9, 3}}, {{4, 4}}, {{20, 2}, {30, 1}}};
+  EXPECT_EQ(Text(BatchesOf(packs, 4)), "[9+3][20+2 30+1][0+4 4+4]");
+  EXPECT_EQ(TokensOf(packs[3]), 3);
+  EXPECT_EQ(Text(BatchesOf({}, 4)), "");
 }
 
 TEST(Sequences, EachEpochHasAllInAnOrderOfItsOwn) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <random>
 #include <string>
@@ -229,6 +231,106 @@ TEST_P(SparseAttentionTest, GradientsAreDifferenceQuotients) {
                          config_.selector == Selector::kCompressed;
     if (chooses && config_.selected_blocks > 0) continue;  // the choice itself has no gradient
     EXPECT_NEAR((value[1] - value[0]) / (2 * step), norm, 0.03 * norm + 0.05) << name;
+  }
+}
+
+// With values that name their block, the output is each block's share.
+TEST(SparseAttention, TheProbeTellsTheBranchesShares) {
+  const auto checkpoint = OpenTinyModel({}, /*gguf=*/false);
+  const ModelConfig& model = checkpoint->config();
+  const FrozenLlama llama(model, checkpoint->weights(), at::TensorOptions(at::kFloat));
+  for (const bool tail : {true, false}) {
+    for (const bool biases : {false, true}) {
+      AdapterConfig config = TinyAdapterConfig(model);
+      config.tail = tail;
+      config.branch_biases = tail && biases;
+      config.compression_block = 16;
+      const Adapter adapter = SeededAdapter(config, kSeed);
+      const LayerTensors layer = LoadLayers(adapter, at::kCPU)[0];
+      constexpr int64_t kTokens = 7 * 64 + 9, kBlocks = 7;
+      AttentionInputs in = RandomInputs(config, 2, kTokens, llama);
+      const at::Tensor block = at::arange(kTokens, at::TensorOptions(at::kLong)).div(64, "floor");
+      in.v = block.unsqueeze(-1)
+                 .eq(at::arange(config.head_dim, block.options()))
+                 .to(at::kFloat)
+                 .expand({2, config.num_kv_heads, kTokens, config.head_dim})
+                 .contiguous();
+      const c10::NoGradGuard no_gradients;
+      const SparseAttentionResult result = SparseAttention(
+          llama, config, layer, in, {.selected_blocks = 2, .query_chunk = 128, .probe = true});
+      double expected[3] = {}, rows = 0;
+      std::vector<double> chosen(2 * config.num_kv_heads * kBlocks * kBlocks);
+      for (int64_t n = 0; n < 2; ++n) {
+        std::vector<std::vector<int64_t>> selected;
+        ReferenceAttention(config, adapter.layers[0], OfSequence(in, n, model), &selected);
+        for (int64_t t = 3 * 64; t < kTokens; ++t) {  // sink, window and its own before
+          for (int64_t h = 0; h < config.num_heads; ++h) {
+            const int64_t kv = h / (config.num_heads / config.num_kv_heads);
+            const std::vector<int64_t>& blocks = selected[t * config.num_kv_heads + kv];
+            const at::Tensor shares = result.heads[n][h][t];
+            for (int64_t b = 0; b <= t / 64; ++b) {
+              const bool base = b == 0 || b >= t / 64 - 1;
+              const bool is_selected = std::find(blocks.begin(), blocks.end(), b) != blocks.end();
+              expected[base ? 0 : is_selected ? 1 : 2] += shares[b].item<double>();
+            }
+            ++rows;
+          }
+        }
+        for (int64_t t = 0; t < kBlocks * 64; ++t) {
+          for (int64_t kv = 0; kv < config.num_kv_heads; ++kv) {
+            for (const int64_t b : selected[t * config.num_kv_heads + kv]) {
+              chosen[((n * config.num_kv_heads + kv) * kBlocks + t / 64) * kBlocks + b] += 1.0 / 64;
+            }
+          }
+        }
+      }
+      for (int i = 0; i < 3; ++i) {
+        EXPECT_NEAR(result.branches[i].item<double>(), expected[i] / rows, 1e-4)
+            << "branch " << i << ", tail " << tail << ", biases " << biases;
+      }
+      const std::vector<double> found = Doubles(result.chosen);
+      ASSERT_EQ(found.size(), chosen.size());
+      for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], chosen[i], 1e-6) << i;
+    }
+  }
+}
+
+TEST(SparseAttention, ALiteralCombinersSharesAreThoseOfItsGates) {
+  const auto checkpoint = OpenTinyModel({}, /*gguf=*/false);
+  const FrozenLlama llama(checkpoint->config(), checkpoint->weights(),
+                          at::TensorOptions(at::kFloat));
+  AdapterConfig config = TinyAdapterConfig(checkpoint->config());
+  config.combiner = Combiner::kLiteral;
+  LayerTensors layer = LoadLayers(SeededAdapter(config, kSeed), at::kCPU)[0];
+  layer["combine.weight"].zero_();
+  for (int64_t part = 0; part < 3; ++part) {
+    layer["combine.bias"].select(0, part).fill_(static_cast<double>(part));
+  }
+  const c10::NoGradGuard no_gradients;
+  const at::Tensor shares =
+      SparseAttention(llama, config, layer, RandomInputs(config, 1, 330, llama),
+                      {.selected_blocks = 1, .query_chunk = 64, .probe = true})
+          .branches;
+  const auto gate = [](double x) { return 1 / (1 + std::exp(-x)); };
+  const double sum = gate(0) + gate(1) + gate(2);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_NEAR(shares[i].item<double>(), gate(2 - i) / sum, 1e-5);
+  }
+}
+
+TEST(SparseAttention, WithoutCandidatesTheSharesAreZero) {
+  const auto checkpoint = OpenTinyModel({}, /*gguf=*/false);
+  const FrozenLlama llama(checkpoint->config(), checkpoint->weights(),
+                          at::TensorOptions(at::kFloat));
+  const AdapterConfig config = TinyAdapterConfig(checkpoint->config());
+  const LayerTensors layer = LoadLayers(SeededAdapter(config, kSeed), at::kCPU)[0];
+  const c10::NoGradGuard no_gradients;
+  for (const int64_t tokens : {1, 63, 64, 192}) {
+    const SparseAttentionResult result =
+        SparseAttention(llama, config, layer, RandomInputs(config, 1, tokens, llama),
+                        {.selected_blocks = 1, .probe = true});
+    EXPECT_EQ(result.branches.abs().sum().item<double>(), 0) << tokens;
+    EXPECT_EQ(result.chosen.size(2), tokens / 64);
   }
 }
 

@@ -1,7 +1,6 @@
 #include "trainer/token_file.h"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <filesystem>
 #include <fstream>
@@ -33,63 +32,77 @@ class TokenFileTest : public testing::Test {
     return folder_ + "/" + name;
   }
 
-  std::string WriteGzip(const std::string& name, const std::string& text) {
-    const std::string path = folder_ + "/" + name;
-    gzFile file = gzopen(path.c_str(), "wb");
-    EXPECT_EQ(gzwrite(file, text.data(), text.size()), static_cast<int>(text.size()));
-    EXPECT_EQ(gzclose(file), Z_OK);
-    return path;
-  }
-
-  std::vector<std::string> Documents(const TextSource& source) {
-    std::vector<std::string> documents;
-    const absl::Status status = ReadDocuments(source, [&](const std::string& document) {
-      documents.push_back(document);
-      return absl::OkStatus();
-    });
-    EXPECT_TRUE(status.ok()) << status;
-    return documents;
-  }
-
-  absl::Status Fails(const TextSource& source) {
-    return ReadDocuments(source, [](const std::string&) { return absl::OkStatus(); });
-  }
-
   const std::string folder_;
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
-TEST_F(TokenFileTest, DocumentsOfEveryForm) {
-  using Texts = std::vector<std::string>;
-  const std::string lines = "{\"a\": \"x\", \"b\": \"y\"}\n\n{\"a\": \"z\", \"b\": \"\\n\"}";
-  EXPECT_EQ(Documents({Write("plain.txt", "two\nlines"), {}}), Texts({"two\nlines"}));
-  EXPECT_EQ(Documents({WriteGzip("plain.gz", "two\nlines"), {}}), Texts({"two\nlines"}));
-  EXPECT_EQ(Documents({Write("a.jsonl", lines), {"a"}}), Texts({"x", "z"}));
-  EXPECT_EQ(Documents({WriteGzip("ab.gz", lines), {"a", "b"}}), Texts({"x\n\ny", "z\n\n\n"}));
-  // Longer than a read.
-  const std::string longer(3 << 20, 'w');
-  EXPECT_EQ(Documents({WriteGzip("long.gz", longer), {}}), Texts({longer}));
-  EXPECT_EQ(Documents({Write("long.jsonl", "{\"a\": \"" + longer + "\"}\n"), {"a"}}),
-            Texts({longer}));
+TEST_F(TokenFileTest, AnswersAreMarkedAndOptionsAreInTheDigest) {
+  TextSource source = {.path = Write("q.jsonl",
+                                     "{\"question\": \"a\", \"answer\": \"b\"}\n"
+                                     "{\"question\": \"c\", \"answer\": \"de\"}\n"),
+                       .format = TextFormat::kGsm8k};
+  const auto apart = TokeniseOnce({source}, *tokenizer_, folder_ + "/tokens");
+  ASSERT_TRUE(apart.ok()) << apart.status();
+  const auto texts = [this](const TokenFile& file) {
+    std::vector<std::string> out;
+    for (const TokenRange& answer : file.answers()) {
+      out.push_back(DecodeBytes(
+          *tokenizer_, file.tokens().subspan(answer.begin, answer.end - answer.begin), true));
+    }
+    return out;
+  };
+  EXPECT_EQ(texts(*apart), std::vector<std::string>({" b", " de"}));
+  EXPECT_EQ(apart->document_ends().size(), 2);
+  EXPECT_EQ(DecodeBytes(*tokenizer_, apart->tokens(), true),
+            "Question: a\nAnswer: bQuestion: c\nAnswer: de");
+  source.join = 2;
+  const auto joined = TokeniseOnce({source}, *tokenizer_, folder_ + "/tokens");
+  ASSERT_TRUE(joined.ok()) << joined.status();
+  EXPECT_NE(joined->digest(), apart->digest());
+  EXPECT_EQ(texts(*joined), std::vector<std::string>({" b", " de"}));
+  EXPECT_EQ(joined->document_ends().size(), 1);
 }
 
-TEST_F(TokenFileTest, WhatIsMalformedIsNamed) {
-  EXPECT_EQ(Fails({folder_ + "/none", {}}).code(), absl::StatusCode::kNotFound);
-  const absl::Status json = Fails({Write("bad.jsonl", "{\"a\": \"x\"}\n{\n"), {"a"}});
-  EXPECT_EQ(json.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_TRUE(absl::StrContains(json.message(), "bad.jsonl, line 2"));
-  EXPECT_EQ(Fails({Write("c.jsonl", "{\"a\": 1}"), {"a"}}).code(),
-            absl::StatusCode::kInvalidArgument);
-  std::string whole(100000, 'a');
-  for (size_t i = 0; i < whole.size(); ++i) whole[i] = static_cast<char>(i * i % 251);
-  const std::string path = WriteGzip("cut.gz", whole);
-  std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
-  EXPECT_EQ(Fails({path, {}}).code(), absl::StatusCode::kDataLoss);
+TEST_F(TokenFileTest, ConversationsAreInTheModelsFormat) {
+  const TextSource source = {
+      .path = Write("c.jsonl", "{\"instruction\": \"a\", \"response\": \"b\"}\n"),
+      .fields = {"instruction", "input", "response"},
+      .format = TextFormat::kChat};
+  const auto file = TokeniseOnce({source}, *tokenizer_, folder_ + "/tokens");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(DecodeBytes(*tokenizer_, file->tokens(), true),
+            "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n");
+  ASSERT_EQ(file->answers().size(), 1);
+  const TokenRange answer = file->answers()[0];
+  EXPECT_EQ(DecodeBytes(*tokenizer_,
+                        file->tokens().subspan(answer.begin, answer.end - answer.begin), true),
+            "b<|im_end|>");
+}
+
+TEST_F(TokenFileTest, RetrievalDocumentsAreMadeOfASource) {
+  std::string text;
+  for (int i = 0; i < 500; ++i) text += "some more words lie here. ";
+  TextSource source = {.path = Write("a.txt", text)};
+  source.retrieval = {.documents = 3, .tokens = 1500, .facts = {2}, .seed = 5};
+  const auto file = TokeniseOnce({source}, *tokenizer_, folder_ + "/tokens");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(std::vector<int64_t>(file->document_ends().begin(), file->document_ends().end()),
+            std::vector<int64_t>({1500, 3000, 4500}));
+  EXPECT_EQ(file->answers().size(), 6);
+  source.retrieval.seed = 6;
+  const auto other = TokeniseOnce({source}, *tokenizer_, folder_ + "/tokens");
+  ASSERT_TRUE(other.ok());
+  EXPECT_NE(other->digest(), file->digest());
+  source.retrieval.tokens = 50;
+  const auto none = TokeniseOnce({source}, *tokenizer_, folder_ + "/tokens").status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::StrContains(none.message(), "a.txt")) << none;
 }
 
 TEST_F(TokenFileTest, IsMadeOnceAndHasTheDocuments) {
-  const std::vector<TextSource> sources = {{Write("a.txt", "abc"), {}},
-                                           {Write("b.jsonl", "{\"t\": \"de\"}\n"), {"t"}}};
+  const std::vector<TextSource> sources = {
+      {Write("a.txt", "abc"), {}},
+      {Write("b.jsonl", "{\"t\": \"de\"}\n"), {"t"}, TextFormat::kLines}};
   const auto first = TokeniseOnce(sources, *tokenizer_, folder_ + "/tokens");
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_EQ(std::vector<int32_t>(first->tokens().begin(), first->tokens().end()),

@@ -117,6 +117,40 @@ TEST_F(TrainTest, ItWritesAnAdapterThatOpens) {
   EXPECT_EQ(lines, 5);
 }
 
+TEST_F(TrainTest, TheBranchesAreProbed) {
+  std::string run = kRun;
+  run.replace(run.find("\"calibration_sequences\": 2"), 26,
+              "\"calibration_sequences\": 2, \"probe_steps\": 2");
+  Read(run);
+  ASSERT_TRUE(TrainTo("probed").ok());
+  std::ifstream log(folder_ + "/probed/log.jsonl");
+  std::vector<bool> probed;
+  for (std::string line; std::getline(log, line);) {
+    const auto step = nlohmann::json::parse(line);
+    probed.push_back(step.contains("branches"));
+    if (!probed.back()) continue;
+    for (int layer = 0; layer < 2; ++layer) {
+      double sum = 0;
+      for (const char* branch : {"base", "selected", "compressed"}) {
+        EXPECT_GT(step["branches"][branch][layer], 0);
+        sum += step["branches"][branch][layer].get<double>();
+      }
+      EXPECT_NEAR(sum, 1, 1e-5);
+    }
+    EXPECT_GT(step["vector_rate"], step["matrix_rate"]);
+  }
+  // Every second step, and the last of each stage.
+  EXPECT_EQ(probed, std::vector<bool>({false, true, true, false, true}));
+  const auto probe = nlohmann::json::parse(Content(folder_ + "/probed/probe.json"));
+  EXPECT_EQ(probe["blocks"], 5);
+  ASSERT_EQ(probe["chosen"].size(), 2);     // layers
+  ASSERT_EQ(probe["chosen"][0].size(), 2);  // key/value heads
+  ASSERT_EQ(probe["chosen"][0][0].size(), 25);
+  // The fourth block's queries have one block to choose, the one after the sink.
+  EXPECT_EQ(probe["chosen"][0][0][3 * 5 + 1], 100);
+  EXPECT_EQ(probe["chosen"][0][0][3 * 5 + 2], 0);
+}
+
 TEST_F(TrainTest, TrainingLowersTheLoss) {
   std::string run = kRun;
   run.replace(run.find("\"steps\": 3"), 10, "\"steps\": 30");
@@ -158,8 +192,49 @@ TEST_F(TrainTest, ADivergingRunSaysWhere) {
 }
 
 TEST_F(TrainTest, ACorpusOfShortDocumentsIsRefused) {
-  run_.sequence_length = 6000;
+  run_.sequence_length = run_.shortest_document = 6000;
   EXPECT_EQ(TrainTo("out").code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(TrainTest, CalibrationNeedsAWholeBlock) {
+  std::ofstream(folder_ + "/text.txt") << std::string(60, 'a');
+  const absl::Status status = TrainTo("out");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::StrContains(status.message(), "64")) << status;
+}
+
+// Questions and answers of several lengths: packed, padded, and their answers trained on.
+TEST_F(TrainTest, ShortDocumentsAreTrainedOnWithTheirAnswers) {
+  std::ofstream file(folder_ + "/qa.jsonl");
+  for (int i = 0; i < 40; ++i) {
+    file << "{\"question\": \"" << std::string(20 + 7 * i, static_cast<char>('a' + i % 26))
+         << "\", \"answer\": \"" << std::string(5 + i, 'z') << "\"}\n";
+  }
+  file.close();
+  Read(R"({
+    "adapter": {"window_blocks": 1, "selected_blocks": 2, "index_rank": 4},
+    "corpus": [{"path": "qa.jsonl", "format": "gsm8k"}, {"path": "text.txt"}],
+    "sequence_length": 330,
+    "calibration_sequences": 4,
+    "stages": [
+      {"kind": "layers", "steps": 1, "sequences": 8, "sequences_at_once": 4},
+      {"kind": "end_to_end", "steps": 2, "sequences": 8, "sequences_at_once": 4,
+       "selected_blocks": [1], "task_weight": 0.5}
+    ]
+  })");
+  ASSERT_TRUE(TrainTo("qa").ok());
+  std::ifstream log(folder_ + "/qa/log.jsonl");
+  std::vector<nlohmann::json> steps;
+  for (std::string line; std::getline(log, line);) steps.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(steps.size(), 3);
+  EXPECT_EQ(steps[0]["task"], 0);
+  for (const size_t i : {1, 2}) {
+    const double task = steps[i]["task"];
+    EXPECT_GT(task, 0);
+    EXPECT_NEAR(steps[i]["loss"].get<double>(),
+                steps[i]["kl"].get<double>() + steps[i]["selector"].get<double>() + 0.5 * task,
+                1e-6);
+  }
 }
 
 }  // namespace

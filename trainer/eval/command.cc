@@ -126,7 +126,7 @@ struct Scorer {
 };
 
 absl::StatusOr<Scorer> OpenTorchScorer(const Job& job) {
-  const absl::StatusOr<at::TensorOptions> backend = OpenBackend(job.config.device);
+  const absl::StatusOr<at::TensorOptions> backend = OpenBackend(job.config.device, /*gpu=*/0);
   if (!backend.ok()) return backend.status();
   Scorer out;
   out.llama = std::make_unique<FrozenLlama>(job.base.checkpoint->config(),

@@ -1,31 +1,33 @@
 #include "trainer/eval/json_lines.h"
 
+#include <memory>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "trainer/text_source.h"
+#include "trainer/text_file.h"
 
 namespace sieve {
 
 absl::StatusOr<std::vector<nlohmann::json>> ReadJsonLines(const std::string& path, int64_t limit) {
+  const absl::StatusOr<std::unique_ptr<TextFile>> file = TextFile::Open(path);
+  if (!file.ok()) return file.status();
+  const absl::StatusOr<std::string> text = ReadAll(**file);
+  if (!text.ok()) return text.status();
   std::vector<nlohmann::json> objects;
-  const absl::Status status =
-      ReadDocuments({.path = path, .fields = {}}, [&](const std::string& text) {
-        int64_t number = 0;
-        for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-          ++number;
-          if (line.empty()) continue;
-          if (limit > 0 && static_cast<int64_t>(objects.size()) == limit) break;
-          nlohmann::json object =
-              nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-          if (!object.is_object()) {
-            return absl::InvalidArgumentError(
-                absl::StrCat(path, ", line ", number, " is no JSON object"));
-          }
-          objects.push_back(std::move(object));
-        }
-        return absl::OkStatus();
-      });
-  if (!status.ok()) return status;
+  int64_t number = 0;
+  for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
+    ++number;
+    if (line.empty()) continue;
+    if (limit > 0 && static_cast<int64_t>(objects.size()) == limit) break;
+    nlohmann::json object =
+        nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ", line ", number, " is no JSON object"));
+    }
+    objects.push_back(std::move(object));
+  }
   return objects;
 }
 

@@ -11,7 +11,7 @@
 namespace sieve {
 
 // The objects of a file of JSON lines, gzip-compressed or not; empty lines are left out. `limit` 0:
-// all, else the first ones. The errors of ReadDocuments, and INVALID_ARGUMENT naming the line for
+// all, else the first ones. The errors of TextFile, and INVALID_ARGUMENT naming the line for
 // what is no object.
 absl::StatusOr<std::vector<nlohmann::json>> ReadJsonLines(const std::string& path, int64_t limit);
 

@@ -99,6 +99,37 @@ TEST(ChatFormatTest, ChatMl) {
   EXPECT_EQ(Encode(kChatMl, {}).text, "<|im_start|>assistant\n");
 }
 
+// Of the conversation, with its replies in brackets.
+std::string Transcript(const std::string& chat_template, const std::vector<ChatTurn>& turns) {
+  const auto tokenizer = MakeTokenizer(chat_template);
+  const auto format = ChatFormatFor(*tokenizer);
+  EXPECT_TRUE(format.ok()) << format.status();
+  const ChatTranscript transcript = (*format)->EncodeTranscript(*tokenizer, turns);
+  const absl::Span<const int32_t> ids = transcript.ids;
+  std::string text;
+  int64_t done = 0;
+  for (const auto& [begin, end] : transcript.replies) {
+    text += DecodeBytes(*tokenizer, ids.subspan(done, begin - done), true) + "[";
+    text += DecodeBytes(*tokenizer, ids.subspan(begin, end - begin), true) + "]";
+    done = end;
+  }
+  return text + DecodeBytes(*tokenizer, ids.subspan(done), true);
+}
+
+TEST(ChatFormatTest, ATranscriptSaysWhereTheRepliesAre) {
+  const std::vector<ChatTurn> turns = {{ChatRole::kUser, "Hi"},
+                                       {ChatRole::kAssistant, "Hello "},
+                                       {ChatRole::kUser, "Bye"},
+                                       {ChatRole::kAssistant, ""}};
+  EXPECT_EQ(Transcript(kChatMl, turns),
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[Hello <|im_end|>]\n"
+            "<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n[<|im_end|>]\n");
+  EXPECT_EQ(Transcript(kLlama3, {turns[0], turns[1]}),
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n[Hello<|eot_id|>]");
+  EXPECT_EQ(Transcript(kChatMl, {}), "");
+}
+
 TEST(ChatFormatTest, ChatMlWithADefaultSystemMessage) {
   EXPECT_EQ(Encode(kChatMlWithDefault, {{ChatRole::kUser, "Hi"}}).text,
             "<|im_start|>system\nYou're \"Tiny\"<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
