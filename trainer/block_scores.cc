@@ -4,6 +4,8 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "trainer/log_sum_exp.h"
+
 namespace sieve {
 namespace {
 
@@ -61,8 +63,10 @@ at::Tensor IndexLogits(const BlockSummaries& blocks, const at::Tensor& mean, int
                        const at::Tensor& q, double scale) {
   const at::Tensor low_rank =
       at::matmul(q.flatten(2, 3), blocks.index_q).unflatten(2, {q.size(2), q.size(3)});
-  const at::Tensor tokens = Dot(low_rank, blocks.codes.narrow(2, 0, n * kBlock)) * scale;
-  return Dot(q, mean) * scale + at::logsumexp(tokens.unflatten(-1, {n, kBlock}), {-1});
+  const at::Tensor tokens =
+      Dot(low_rank * scale, blocks.codes.narrow(2, 0, n * kBlock)).unflatten(-1, {n, kBlock});
+  return Dot(q, mean) * scale +
+         (tokens.requires_grad() ? at::logsumexp(tokens, {-1}) : LogSumExpInPlace(tokens));
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 #include "trainer/distill.h"
 
-#include <algorithm>
-
-#include "trainer/recomputed.h"
+#include "trainer/logit_kl.h"
 #include "trainer/sparse_attention.h"
 
 namespace sieve {
@@ -24,28 +22,6 @@ void AddDense(const FrozenLlama& llama, int64_t layer, const at::Tensor& attende
               at::Tensor* hidden) {
   *hidden = *hidden + attended;
   *hidden = *hidden + llama.FeedForward(layer, *hidden);
-}
-
-// Σ over rows of KL(softmax(a) || softmax(b)), of hidden states [rows, hidden].
-at::Tensor RowsKl(const FrozenLlama& llama, const at::Tensor& teacher, const at::Tensor& student) {
-  const at::Tensor a = at::log_softmax(llama.Logits(teacher), -1).detach();
-  const at::Tensor b = at::log_softmax(llama.Logits(student), -1);
-  return (a.exp() * (a - b)).sum();
-}
-
-// The mean over tokens, a few rows of logits at a time, also in the backward pass.
-at::Tensor LogitKl(const FrozenLlama& llama, const at::Tensor& teacher, const at::Tensor& student,
-                   int64_t rows) {
-  const at::Tensor a = teacher.flatten(0, 1), b = student.flatten(0, 1);
-  at::Tensor sum = at::zeros({}, a.options().dtype(at::kFloat));
-  for (int64_t begin = 0; begin < a.size(0); begin += rows) {
-    const int64_t count = std::min(rows, a.size(0) - begin);
-    const auto kl = [&llama](const Tensors& hidden) -> Tensors {
-      return {RowsKl(llama, hidden[0], hidden[1])};
-    };
-    sum = sum + Recomputed(kl, {a.narrow(0, begin, count), b.narrow(0, begin, count)})[0];
-  }
-  return sum / static_cast<double>(a.size(0));
 }
 
 // One layer of DistillLayers: gradients, and both terms.
