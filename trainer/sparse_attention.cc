@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "trainer/block_choice.h"
+#include "trainer/block_log_sum_exp.h"
 #include "trainer/block_scores.h"
 #include "trainer/compression.h"
-#include "trainer/log_sum_exp.h"
 #include "trainer/masked_attention.h"
 #include "trainer/recomputed.h"
 
@@ -67,9 +67,7 @@ class Chunk {
   // [N, K, G, Q, n]: the log-sum-exp of each whole block's logits. Without a gradient.
   at::Tensor BlockMass() const {
     const c10::NoGradGuard none;
-    const at::Tensor logits =
-        Dot(q_ * scale_, s_.k.narrow(2, 0, n_ * kBlock).to(at::kFloat)).unflatten(-1, {n_, kBlock});
-    return LogSumExpInPlace(logits);
+    return BlockLogSumExp(q_ * scale_, s_.k.narrow(2, 0, n_ * kBlock).to(at::kFloat), begin_);
   }
 
   at::Tensor Scores() const {
@@ -79,7 +77,7 @@ class Chunk {
     }
     const at::Tensor raw =
         s_.unrotated_q.defined() ? s_.unrotated_q.narrow(3, begin_, queries_) : at::Tensor();
-    return BlockLogits(llama_, config_, s_.blocks, n_, q_, raw, positions_);
+    return BlockLogits(llama_, config_, s_.blocks, n_, q_, raw, positions_, begin_);
   }
 
   at::Tensor Select(const at::Tensor& scores, int64_t count) const {
@@ -298,6 +296,10 @@ SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterCon
   Tensors packed;
   for (at::Tensor* field : state.Fields()) packed.push_back(*field);
   const int64_t tokens = state.k.size(2);
+  // Fused kernels keep no logits for the backward pass.
+  const bool fused = state.k.is_cuda() && config.combiner == Combiner::kLogSumExp &&
+                     !config.branch_biases && config.selector == Selector::kIndex;
+  const bool recomputes = c10::GradMode::is_enabled() && !fused;
   std::vector<at::Tensor> outputs;
   at::Tensor loss = at::zeros({}, state.k.options().dtype(at::kFloat));
   at::Tensor keys_read = at::zeros({}, state.k.options().dtype(at::kLong));
@@ -309,7 +311,7 @@ SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterCon
       for (size_t i = 0; i < places.size(); ++i) *places[i] = fields[i];
       return AttendChunk(Chunk(llama, config, part, begin, queries), options);
     };
-    const Tensors chunk = c10::GradMode::is_enabled() ? Recomputed(attend, packed) : attend(packed);
+    const Tensors chunk = recomputes ? Recomputed(attend, packed) : attend(packed);
     outputs.push_back(chunk[0]);
     loss = loss + chunk[1];
     keys_read = keys_read + chunk[2];
