@@ -6,6 +6,7 @@ Without LibTorch (@torch//:defs.bzl has TORCH = False; deploy/setup.sh --trainer
 Only trainer/ and its tests use them.
 """
 
+load("@cuda//:defs.bzl", "CUDA")
 load("@torch//:defs.bzl", "TORCH")
 
 def torch_library(name, deps = [], **kwargs):
@@ -18,6 +19,16 @@ def torch_library(name, deps = [], **kwargs):
     """
     if TORCH:
         native.cc_library(name = name, deps = deps + ["@torch//:torch"], **kwargs)
+
+def torch_cuda_library(name, **kwargs):
+    """A torch_library that uses cuda_library targets: there where both LibTorch and a CUDA toolkit are.
+
+    Args:
+      name: of the cc_library.
+      **kwargs: as a torch_library's.
+    """
+    if CUDA:
+        torch_library(name = name, **kwargs)
 
 def torch_binary(name, **kwargs):
     """A cc_binary that uses torch_library targets.

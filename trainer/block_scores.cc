@@ -4,6 +4,8 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "trainer/block_log_sum_exp.h"
+
 namespace sieve {
 namespace {
 
@@ -58,11 +60,11 @@ at::Tensor GateLogits(const FrozenLlama& llama, const BlockSummaries& blocks,
 }
 
 at::Tensor IndexLogits(const BlockSummaries& blocks, const at::Tensor& mean, int64_t n,
-                       const at::Tensor& q, double scale) {
+                       const at::Tensor& q, int64_t begin, double scale) {
   const at::Tensor low_rank =
       at::matmul(q.flatten(2, 3), blocks.index_q).unflatten(2, {q.size(2), q.size(3)});
-  const at::Tensor tokens = Dot(low_rank, blocks.codes.narrow(2, 0, n * kBlock)) * scale;
-  return Dot(q, mean) * scale + at::logsumexp(tokens.unflatten(-1, {n, kBlock}), {-1});
+  return Dot(q, mean) * scale +
+         BlockLogSumExp(low_rank * scale, blocks.codes.narrow(2, 0, n * kBlock), begin);
 }
 
 }  // namespace
@@ -95,7 +97,7 @@ BlockSummaries SummarizeBlocks(const FrozenLlama& llama, const AdapterConfig& co
 
 at::Tensor BlockLogits(const FrozenLlama& llama, const AdapterConfig& config,
                        const BlockSummaries& blocks, int64_t n, const at::Tensor& q,
-                       const at::Tensor& unrotated_q, const at::Tensor& positions) {
+                       const at::Tensor& unrotated_q, const at::Tensor& positions, int64_t begin) {
   const double scale = 1 / std::sqrt(static_cast<double>(config.head_dim));
   const auto first = [n](const at::Tensor& x) { return x.narrow(2, 0, n); };
   switch (config.selector) {
@@ -109,7 +111,7 @@ at::Tensor BlockLogits(const FrozenLlama& llama, const AdapterConfig& config,
       return (QuestBound(q, first(blocks.max), first(blocks.min)) + Dot(q, first(blocks.mean))) *
              (scale / 2);
     case Selector::kIndex:
-      return IndexLogits(blocks, first(blocks.mean), n, q, scale);
+      return IndexLogits(blocks, first(blocks.mean), n, q, begin, scale);
     case Selector::kGate:
       return GateLogits(llama, blocks, first(blocks.gate_keys), unrotated_q, positions) * scale;
     case Selector::kCompressed:

@@ -30,10 +30,12 @@ BlockSummaries SummarizeBlocks(const FrozenLlama& llama, const AdapterConfig& co
 
 // The logits [N, num_kv_heads, group, Q, n] of queries for the first n blocks, by the selectors
 // that read summaries (all but `compressed` and `oracle`). q is [N, num_kv_heads, group, Q,
-// head_dim], unrotated_q too (read by `gate` alone); positions are those of the Q queries.
+// head_dim], unrotated_q too (read by `gate` alone); positions are those of the Q
+// queries, `begin` and the following. Of blocks that are not before a query, logits may be
+// anything.
 at::Tensor BlockLogits(const FrozenLlama& llama, const AdapterConfig& config,
                        const BlockSummaries& blocks, int64_t n, const at::Tensor& q,
-                       const at::Tensor& unrotated_q, const at::Tensor& positions);
+                       const at::Tensor& unrotated_q, const at::Tensor& positions, int64_t begin);
 
 }  // namespace sieve
 

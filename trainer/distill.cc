@@ -1,7 +1,6 @@
 #include "trainer/distill.h"
 
-#include <algorithm>
-
+#include "trainer/logit_kl.h"
 #include "trainer/recomputed.h"
 #include "trainer/sparse_attention.h"
 
@@ -28,32 +27,10 @@ void AddDense(const FrozenLlama& llama, int64_t layer, const at::Tensor& attende
   *hidden = *hidden + llama.FeedForward(layer, *hidden);
 }
 
-// Σ over rows of KL(softmax(a) || softmax(b)), of hidden states [rows, hidden].
-at::Tensor RowsKl(const FrozenLlama& llama, const at::Tensor& teacher, const at::Tensor& student) {
-  const at::Tensor a = at::log_softmax(llama.Logits(teacher), -1).detach();
-  const at::Tensor b = at::log_softmax(llama.Logits(student), -1);
-  return (a.exp() * (a - b)).sum();
-}
-
 // The rows of x [N, T, ...] where `chosen` [N, T] holds; all when it is undefined.
 at::Tensor RowsOf(const at::Tensor& x, const at::Tensor& chosen) {
   const at::Tensor rows = x.flatten(0, 1);
   return chosen.defined() ? rows.index_select(0, chosen.flatten().nonzero().flatten()) : rows;
-}
-
-// The mean over real tokens, a few rows of logits at a time, also in the backward pass.
-at::Tensor LogitKl(const FrozenLlama& llama, const at::Tensor& teacher, const at::Tensor& student,
-                   const at::Tensor& real, int64_t rows) {
-  const at::Tensor a = RowsOf(teacher, real), b = RowsOf(student, real);
-  at::Tensor sum = at::zeros({}, a.options().dtype(at::kFloat));
-  for (int64_t begin = 0; begin < a.size(0); begin += rows) {
-    const int64_t count = std::min(rows, a.size(0) - begin);
-    const auto kl = [&llama](const Tensors& hidden) -> Tensors {
-      return {RowsKl(llama, hidden[0], hidden[1])};
-    };
-    sum = sum + Recomputed(kl, {a.narrow(0, begin, count), b.narrow(0, begin, count)})[0];
-  }
-  return sum / static_cast<double>(a.size(0));
 }
 
 // The mean cross-entropy of the answers' tokens, of student states [N, T, hidden], likewise.
@@ -164,7 +141,8 @@ DistillLosses DistillEndToEnd(const FrozenLlama& llama, const AdapterConfig& con
   }
   const c10::AutoGradMode gradients(true);
   const SparseHiddenResult student = SparseHidden(llama, config, layers, tokens, options);
-  const at::Tensor kl = LogitKl(llama, teacher, student.hidden, options.real, options.logit_rows);
+  const at::Tensor kl = LogitKl(llama, RowsOf(teacher, options.real),
+                                RowsOf(student.hidden, options.real), options.logit_rows);
   const at::Tensor selector = student.selector_loss / static_cast<double>(SparseLayers(config));
   at::Tensor loss = kl + options.selector_weight * selector, task;
   if (options.task_weight > 0 && options.answers.defined()) {

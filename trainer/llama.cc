@@ -116,8 +116,12 @@ at::Tensor FrozenLlama::FeedForward(int64_t layer, const at::Tensor& hidden) con
   return Linear(gate * Linear(x, w.up, w.up_bias), w.down, w.down_bias);
 }
 
+at::Tensor FrozenLlama::FinalNorm(const at::Tensor& hidden) const {
+  return Norm(hidden, final_norm_);
+}
+
 at::Tensor FrozenLlama::Logits(const at::Tensor& hidden) const {
-  return at::linear(Norm(hidden, final_norm_), head_).to(at::kFloat);
+  return at::linear(FinalNorm(hidden), head_).to(at::kFloat);
 }
 
 at::Tensor DenseAttention(const AttentionInputs& inputs) {

@@ -37,6 +37,9 @@ class FrozenLlama {
   at::Tensor MergeHeads(int64_t layer, const at::Tensor& heads) const;
   // What the feed-forward part adds to `hidden`.
   at::Tensor FeedForward(int64_t layer, const at::Tensor& hidden) const;
+  at::Tensor FinalNorm(const at::Tensor& hidden) const;
+  // [vocabulary, hidden], of what the final norm gives.
+  const at::Tensor& head() const { return head_; }
   // [..., hidden] -> float32 [..., vocabulary], the final norm included.
   at::Tensor Logits(const at::Tensor& hidden) const;
 

@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "trainer/block_choice.h"
+#include "trainer/block_log_sum_exp.h"
 #include "trainer/block_scores.h"
 #include "trainer/compression.h"
+#include "trainer/masked_attention.h"
 #include "trainer/recomputed.h"
 
 namespace sieve {
@@ -16,8 +18,8 @@ namespace {
 constexpr int64_t kBlock = 64;
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// All that a chunk of queries reads, float32, so that it can be given to Recomputed and be taken
-// from it again.
+// All that a chunk of queries reads, so that it can be given to Recomputed and be taken from it
+// again; float32 but for q, k, v and x, which are of the model's type.
 struct LayerState {
   at::Tensor q, k, v, x, unrotated_q;  // q as [N, num_kv_heads, group, T, head_dim]
   BlockSummaries blocks;
@@ -57,23 +59,26 @@ class Chunk {
         scale_(1 / std::sqrt(static_cast<double>(config.head_dim))) {
     positions_ = at::arange(begin, begin + queries, state.q.options().dtype(at::kLong));
     sets_ = SetsOfBlocks(config, positions_, n_);
-    q_ = state.q.narrow(3, begin, queries);
+    q_ = state.q.narrow(3, begin, queries).to(at::kFloat);
     keys_ = begin + queries;
     causal_ = at::arange(keys_, positions_.options()).le(positions_.unsqueeze(-1));
     if (real.defined()) real_ = real.narrow(1, begin, queries);
   }
 
-  // [N, K, G, Q, keys]: every causal key's logit.
-  at::Tensor KeyLogits() const { return Dot(s_.k.narrow(2, 0, keys_)) * scale_; }
+  // [N, K, G, Q, n]: the log-sum-exp of each whole block's logits. Without a gradient.
+  at::Tensor BlockMass() const {
+    const c10::NoGradGuard none;
+    return BlockLogSumExp(q_ * scale_, s_.k.narrow(2, 0, n_ * kBlock).to(at::kFloat), begin_);
+  }
 
-  at::Tensor Scores(const at::Tensor& key_logits) const {
-    if (config_.selector == Selector::kOracle) return BlockMass(key_logits);
+  at::Tensor Scores() const {
+    if (config_.selector == Selector::kOracle) return BlockMass();
     if (config_.selector == Selector::kCompressed) {
       return at::logsumexp(EntryLogits().unflatten(-1, {n_, config_.entries_per_block()}), {-1});
     }
     const at::Tensor raw =
         s_.unrotated_q.defined() ? s_.unrotated_q.narrow(3, begin_, queries_) : at::Tensor();
-    return BlockLogits(llama_, config_, s_.blocks, n_, q_, raw, positions_);
+    return BlockLogits(llama_, config_, s_.blocks, n_, q_, raw, positions_, begin_);
   }
 
   at::Tensor Select(const at::Tensor& scores, int64_t count) const {
@@ -81,9 +86,9 @@ class Chunk {
   }
 
   // The sum over the queries with candidates, sequences and heads.
-  at::Tensor SelectorLoss(const at::Tensor& key_logits, const at::Tensor& scores) const {
+  at::Tensor SelectorLoss(const at::Tensor& scores) const {
     const at::Tensor hidden = sets_.candidates.logical_not();
-    const at::Tensor target = MaskedSoftmax(BlockMass(key_logits).detach(), sets_.candidates);
+    const at::Tensor target = MaskedSoftmax(BlockMass(), sets_.candidates);
     const at::Tensor estimate = at::log_softmax(scores.masked_fill(hidden, -1e30), -1);
     at::Tensor kl = target * (target.clamp_min(1e-30).log() - estimate);
     if (real_.defined()) {
@@ -93,9 +98,10 @@ class Chunk {
   }
 
   // [N, K, G, Q, d], without a selection where there are no blocks before.
-  at::Tensor Attend(const at::Tensor& key_logits, const at::Tensor& selected) const {
-    return config_.combiner == Combiner::kLiteral ? AttendLiteral(key_logits, selected)
-                                                  : AttendLogSumExp(key_logits, selected);
+  at::Tensor Attend(const at::Tensor& selected) const {
+    if (config_.combiner == Combiner::kLiteral) return AttendLiteral(KeyLogits(), selected);
+    if (config_.branch_biases && n_ > 0) return AttendWithBiases(KeyLogits(), selected);
+    return AttendLogSumExp(selected);
   }
 
   at::Tensor KeysRead(const at::Tensor& selected) const {
@@ -140,18 +146,20 @@ class Chunk {
         .mean(3);
   }
 
+  at::Tensor NoLoss() const { return at::zeros({}, q_.options()); }
+
   int64_t blocks() const { return n_; }
 
  private:
-  at::Tensor Dot(const at::Tensor& keys) const {
-    return at::matmul(q_.flatten(2, 3), keys.transpose(-1, -2))
-        .unflatten(2, {q_.size(2), queries_});
+  // q [N, K, G, Q, d] with each of keys [N, K, m, d]: [N, K, G, Q, m].
+  static at::Tensor Dot(const at::Tensor& q, const at::Tensor& keys) {
+    return at::matmul(q.flatten(2, 3), keys.transpose(-1, -2)).unflatten(2, {q.size(2), q.size(3)});
   }
 
-  // [N, K, G, Q, n]: the log-sum-exp of each whole block's logits.
-  at::Tensor BlockMass(const at::Tensor& key_logits) const {
-    return at::logsumexp(key_logits.narrow(-1, 0, n_ * kBlock).unflatten(-1, {n_, kBlock}), {-1});
-  }
+  // [N, K, G, Q, keys]: every causal key's logit.
+  at::Tensor KeyLogits() const { return Dot(q_, s_.k.narrow(2, 0, keys_).to(at::kFloat)) * scale_; }
+
+  at::Tensor Values() const { return s_.v.narrow(2, 0, keys_).to(at::kFloat); }
 
   // A value by query head as [K, G, 1, …].
   at::Tensor ByGroup(const at::Tensor& x) const {
@@ -160,20 +168,25 @@ class Chunk {
 
   int64_t entries() const { return n_ * config_.entries_per_block(); }
 
+  // What a query's logits of all entries have in common, [N, K, G, Q, 1].
+  at::Tensor QueryBias() const {
+    at::Tensor bias = at::zeros({1}, q_.options());
+    if (s_.query_shift.defined()) {
+      bias = bias + (q_ * ByGroup(s_.query_shift)).sum(-1, /*keepdim=*/true) * scale_;
+    }
+    if (s_.bias.defined()) bias = bias + ByGroup(s_.bias).unsqueeze(-1);
+    return bias;
+  }
+
   // Of the first n blocks' entries, [N, K, G, Q, E].
   at::Tensor EntryLogits() const {
-    at::Tensor logits = Dot(s_.entries.k.narrow(2, 0, entries())) * scale_ +
-                        s_.entries.bias.narrow(2, 0, entries()).unsqueeze(2).unsqueeze(2);
-    if (s_.query_shift.defined()) {
-      logits = logits + (q_ * ByGroup(s_.query_shift)).sum(-1, /*keepdim=*/true) * scale_;
-    }
-    if (s_.bias.defined()) logits = logits + ByGroup(s_.bias).unsqueeze(-1);
-    return logits;
+    return Dot(q_, s_.entries.k.narrow(2, 0, entries())) * scale_ +
+           s_.entries.bias.narrow(2, 0, entries()).unsqueeze(2).unsqueeze(2) + QueryBias();
   }
 
   // γ of a part, [N, K, G, Q, 1].
   at::Tensor Gate(int64_t part) const {
-    const at::Tensor x = s_.x.narrow(1, begin_, queries_);
+    const at::Tensor x = s_.x.narrow(1, begin_, queries_).to(at::kFloat);
     const at::Tensor gate =
         at::linear(x, s_.combine_weight.select(0, part)) + s_.combine_bias.select(0, part);
     return gate.transpose(1, 2).unflatten(1, {s_.k.size(1), q_.size(2)}).unsqueeze(-1);
@@ -190,28 +203,60 @@ class Chunk {
     return tokens.narrow(-1, 0, keys_).logical_and(causal_);
   }
 
-  at::Tensor AttendLogSumExp(at::Tensor logits, const at::Tensor& selected) const {
-    const at::Tensor base = TokensOf(sets_.base), values = s_.v.narrow(2, 0, keys_);
-    if (n_ == 0) {
-      logits = logits.masked_fill(base.logical_not(), kMinusInfinity);
-      return Weighted(at::softmax(logits, -1), values);
+  // Of blocks that are read [..., Q, n] what is added to the logits of `size` items a block.
+  at::Tensor Additive(const at::Tensor& read, int64_t size) const {
+    const at::Tensor zero = at::zeros({}, s_.q.options());
+    const at::Tensor blocks = at::where(read, zero, at::full_like(zero, kMinusInfinity));
+    return blocks.unsqueeze(-1).expand({-1, -1, -1, -1, size}).flatten(-2).contiguous();
+  }
+
+  // What is read exactly, [N or 1, K or 1, Q, keys].
+  at::Tensor KeyMask(const at::Tensor& selected) const {
+    at::Tensor read = sets_.base.unsqueeze(0).unsqueeze(0);
+    if (n_ > 0) {
+      const at::Tensor before = read.narrow(-1, 0, n_).logical_or(selected);
+      const at::Tensor own = read.narrow(-1, n_, 1).expand({before.size(0), before.size(1), -1, 1});
+      read = at::cat({before, own}, -1);
     }
+    at::Tensor mask = Additive(read, kBlock).narrow(-1, 0, keys_);
+    // The chunk begins a block: only its own keys can come after a query.
+    const at::Tensor later = causal_.narrow(-1, begin_, queries_).logical_not();
+    mask.narrow(-1, begin_, queries_).masked_fill_(later, kMinusInfinity);
+    return mask;
+  }
+
+  at::Tensor AttendLogSumExp(const at::Tensor& selected) const {
+    MaskedAttentionInputs in = {.q = s_.q.narrow(3, begin_, queries_),
+                                .k = s_.k.narrow(2, 0, keys_),
+                                .v = s_.v.narrow(2, 0, keys_),
+                                .key_mask = KeyMask(selected)};
+    if (config_.tail && n_ > 0) {
+      in.entry_k = s_.entries.k.narrow(2, 0, entries()).to(in.k.scalar_type());
+      in.entry_v = s_.entries.v.narrow(2, 0, entries()).to(in.k.scalar_type());
+      in.entry_bias = s_.entries.bias.narrow(2, 0, entries());
+      in.query_bias = (QueryBias() + Gate(0)).squeeze(-1);
+      in.entry_mask = Additive(sets_.candidates.logical_and(selected.logical_not()),
+                               config_.entries_per_block());
+    }
+    return MaskedAttention(in);
+  }
+
+  // As AttendLogSumExp, with `branch_biases` and blocks before.
+  at::Tensor AttendWithBiases(at::Tensor logits, const at::Tensor& selected) const {
     const at::Tensor chosen = TokensOf(selected).unsqueeze(2);  // [N, K, 1, Q, keys]
     const at::Tensor rest = sets_.candidates.logical_and(selected.logical_not()).unsqueeze(2);
-    if (config_.branch_biases) {
-      const at::Tensor has_rest = rest.any(-1, /*keepdim=*/true);
-      logits = logits + at::where(chosen, Gate(1), Gate(2)) * has_rest;
-    }
-    logits = logits.masked_fill(base.logical_or(chosen).logical_not(), kMinusInfinity);
-    if (!config_.tail) return Weighted(at::softmax(logits, -1), values);
+    const at::Tensor has_rest = rest.any(-1, /*keepdim=*/true);
+    logits = logits + at::where(chosen, Gate(1), Gate(2)) * has_rest;
+    logits =
+        logits.masked_fill(TokensOf(sets_.base).logical_or(chosen).logical_not(), kMinusInfinity);
     const at::Tensor hidden = rest.repeat_interleave(config_.entries_per_block(), -1).logical_not();
     const at::Tensor tail = (EntryLogits() + Gate(0)).masked_fill(hidden, kMinusInfinity);
     return Weighted(at::softmax(at::cat({logits, tail}, -1), -1),
-                    at::cat({values, s_.entries.v.narrow(2, 0, entries())}, 2));
+                    at::cat({Values(), s_.entries.v.narrow(2, 0, entries())}, 2));
   }
 
   at::Tensor AttendLiteral(const at::Tensor& logits, const at::Tensor& selected) const {
-    const at::Tensor values = s_.v.narrow(2, 0, keys_);
+    const at::Tensor values = Values();
     at::Tensor out =
         Weighted(MaskedSoftmax(logits, TokensOf(sets_.base)), values) * at::sigmoid(Gate(2));
     if (n_ == 0) return out;
@@ -245,23 +290,23 @@ LayerState Prepare(const FrozenLlama& llama, const AdapterConfig& config, const 
                    const AttentionInputs& inputs) {
   const int64_t kv_heads = config.num_kv_heads;
   const auto by_group = [&](const at::Tensor& q) {
-    return q.to(at::kFloat).unflatten(1, {kv_heads, config.num_heads / kv_heads});
+    return q.unflatten(1, {kv_heads, config.num_heads / kv_heads});
   };
   LayerState state;
   state.q = by_group(inputs.q);
-  state.k = inputs.k.to(at::kFloat);
-  state.v = inputs.v.to(at::kFloat);
-  if (config.combined_parts() > 0) state.x = inputs.x.to(at::kFloat);
+  state.k = inputs.k;
+  state.v = inputs.v;
+  if (config.combined_parts() > 0) state.x = inputs.x;
   const bool gate = config.selector == Selector::kGate;
-  if (gate) state.unrotated_q = by_group(inputs.unrotated_q);
+  if (gate) state.unrotated_q = by_group(inputs.unrotated_q).to(at::kFloat);
   const int64_t whole = state.k.size(2) / kBlock * kBlock;
   if (whole > 0) {
-    const at::Tensor k = state.k.narrow(2, 0, whole);
+    const at::Tensor k = state.k.narrow(2, 0, whole).to(at::kFloat);
     const at::Tensor raw =
         gate ? inputs.unrotated_k.to(at::kFloat).narrow(2, 0, whole) : at::Tensor();
     state.blocks = SummarizeBlocks(llama, config, layer, k, raw);
     if (config.has_compressed_branch()) {
-      state.entries = CompressBlocks(config, layer, k, state.v.narrow(2, 0, whole));
+      state.entries = CompressBlocks(config, layer, k, state.v.narrow(2, 0, whole).to(at::kFloat));
     }
   }
   state.query_shift = TensorOf(layer, "compress.query_shift");
@@ -274,15 +319,14 @@ LayerState Prepare(const FrozenLlama& llama, const AdapterConfig& config, const 
 // The output of a chunk, the sum of the selector's loss and the keys read; with `probe`, where
 // there are blocks before, the branches' sums and the choices by block.
 Tensors AttendChunk(const Chunk& chunk, const SparseAttentionOptions& options) {
-  const at::Tensor logits = chunk.KeyLogits();
-  at::Tensor loss = at::zeros({}, logits.options()), selected;
+  at::Tensor loss = chunk.NoLoss(), selected;
   if (chunk.blocks() > 0) {
     c10::AutoGradMode gradients(c10::GradMode::is_enabled() && options.selector_loss);
-    const at::Tensor scores = chunk.Scores(logits);
+    const at::Tensor scores = chunk.Scores();
     selected = chunk.Select(scores.detach(), options.selected_blocks);
-    if (options.selector_loss) loss = chunk.SelectorLoss(logits, scores);
+    if (options.selector_loss) loss = chunk.SelectorLoss(scores);
   }
-  Tensors out = {chunk.Attend(logits, selected), loss, chunk.KeysRead(selected)};
+  Tensors out = {chunk.Attend(selected), loss, chunk.KeysRead(selected)};
   if (options.probe && chunk.blocks() > 0) {
     out.push_back(chunk.BranchSums(selected));
     out.push_back(chunk.ChosenByBlock(selected));
@@ -299,9 +343,13 @@ SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterCon
   Tensors packed;
   for (at::Tensor* field : state.Fields()) packed.push_back(*field);
   const int64_t tokens = state.k.size(2);
+  // Fused kernels keep no logits for the backward pass.
+  const bool fused = state.k.is_cuda() && config.combiner == Combiner::kLogSumExp &&
+                     !config.branch_biases && config.selector == Selector::kIndex;
+  const bool recomputes = c10::GradMode::is_enabled() && !fused;
   std::vector<at::Tensor> outputs;
-  at::Tensor loss = at::zeros({}, state.k.options()), keys_read = at::zeros({}, at::kLong);
-  keys_read = keys_read.to(state.k.device());
+  at::Tensor loss = at::zeros({}, state.k.options().dtype(at::kFloat));
+  at::Tensor keys_read = at::zeros({}, state.k.options().dtype(at::kLong));
   SparseAttentionResult result;
   if (options.probe) {
     const int64_t blocks = tokens / kBlock;
@@ -316,7 +364,7 @@ SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterCon
       for (size_t i = 0; i < places.size(); ++i) *places[i] = fields[i];
       return AttendChunk(Chunk(llama, config, part, options.real, begin, queries), options);
     };
-    const Tensors chunk = c10::GradMode::is_enabled() ? Recomputed(attend, packed) : attend(packed);
+    const Tensors chunk = recomputes ? Recomputed(attend, packed) : attend(packed);
     outputs.push_back(chunk[0]);
     loss = loss + chunk[1];
     keys_read = keys_read + chunk[2];
