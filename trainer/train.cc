@@ -31,6 +31,15 @@ constexpr double kMeanDecay = 0.95;  // of the running mean of losses
 constexpr int64_t kStepsBeforeJudging = 10;
 constexpr int64_t kSelectionBlock = 64;  // tokens; the moments are of whole blocks
 
+// Those that the stage computes.
+Scalars TermsOf(const StageConfig& stage, const DistillLosses& losses) {
+  Scalars terms = {stage.end_to_end ? Scalars::value_type("kl", losses.kl)
+                                    : Scalars::value_type("output", losses.output)};
+  if (stage.selector_weight > 0) terms.push_back({"selector", losses.selector});
+  if (stage.task_weight > 0) terms.push_back({"task", losses.task});
+  return terms;
+}
+
 class Training {
  public:
   Training(const TrainingJob& job, std::vector<Pack> packs)
@@ -211,10 +220,7 @@ class Training {
     for (int64_t s = 0; s < state_.stage; ++s) report.step_of_run += run_.stages[s].steps;
     report.steps = stage.steps;
     report.loss = result.losses.total;
-    report.terms = {{"output", result.losses.output},
-                    {"selector", result.losses.selector},
-                    {"kl", result.losses.kl},
-                    {"task", result.losses.task}};
+    report.terms = TermsOf(stage, result.losses);
     report.mean_loss = state_.mean_loss;
     report.gradient_norm = result.gradient_norm;
     const double schedule = ScheduleAt(state_.step - 1, stage.steps);

@@ -138,6 +138,8 @@ TEST_F(TrainTest, TheBranchesAreProbed) {
       EXPECT_NEAR(sum, 1, 1e-5);
     }
     EXPECT_GT(step["vector_rate"], step["matrix_rate"]);
+    EXPECT_EQ(step.contains("output"), step["stage"] == 1);
+    EXPECT_EQ(step.contains("kl"), step["stage"] == 2);
   }
   // Every second step, and the last of each stage.
   EXPECT_EQ(probed, std::vector<bool>({false, true, true, false, true}));

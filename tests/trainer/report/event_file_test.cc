@@ -68,7 +68,7 @@ TEST(EventFile, ScalarsCanBeReadBack) {
   for (int run = 0; run < 2; ++run) {  // at once, in the same second
     auto file = EventFile::Create(folder);
     ASSERT_TRUE(file.ok()) << file.status();
-    ASSERT_TRUE(file->Add(7 + run, {{"loss/total", 0.25}, {"rate", 1e-3}}).ok());
+    ASSERT_TRUE(file->Add(7 + run, {{"loss/total", 0.25}, {"rate", 1e-3}, {"zero", 0}}).ok());
   }
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -85,10 +85,11 @@ TEST(EventFile, ScalarsCanBeReadBack) {
     EXPECT_GT(version.wall_time(), 1.6e9);
     ASSERT_TRUE(event.ParseFromString(records[1]));
     EXPECT_GE(event.step(), 7);
-    ASSERT_EQ(event.summary().value_size(), 2);
+    ASSERT_EQ(event.summary().value_size(), 3);
     EXPECT_EQ(event.summary().value(0).tag(), "loss/total");
     EXPECT_EQ(event.summary().value(0).simple_value(), 0.25f);
     EXPECT_EQ(event.summary().value(1).simple_value(), 1e-3f);
+    EXPECT_TRUE(event.summary().value(2).has_simple_value());  // zero is a value too
   }
   EXPECT_EQ(files, 2);
 }
