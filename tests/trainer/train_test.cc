@@ -78,6 +78,21 @@ class TrainTest : public testing::Test {
                   .stop = stop});
   }
 
+  std::vector<nlohmann::json> Steps(const std::string& out) const {
+    std::ifstream log(folder_ + "/" + out + "/log.jsonl");
+    std::vector<nlohmann::json> steps;
+    for (std::string line; std::getline(log, line);) steps.push_back(nlohmann::json::parse(line));
+    return steps;
+  }
+
+  void WriteQuestions() const {
+    std::ofstream file(folder_ + "/qa.jsonl");
+    for (int i = 0; i < 40; ++i) {
+      file << "{\"question\": \"" << std::string(20 + 7 * i, static_cast<char>('a' + i % 26))
+           << "\", \"answer\": \"" << std::string(5 + i, 'z') << "\"}\n";
+    }
+  }
+
   std::string Tensors(const std::string& out) const {
     return Content(folder_ + "/" + out + "/adapter/" + kAdapterTensorsFile);
   }
@@ -110,11 +125,7 @@ TEST_F(TrainTest, ItWritesAnAdapterThatOpens) {
   const absl::StatusOr<Adapter> adapter = OpenAdapter(folder_ + "/out/adapter");
   ASSERT_TRUE(adapter.ok()) << adapter.status();
   EXPECT_EQ(adapter->config.selected_blocks, 2);
-  std::ifstream log(folder_ + "/out/log.jsonl");
-  std::string line;
-  int lines = 0;
-  while (std::getline(log, line)) ++lines;
-  EXPECT_EQ(lines, 5);
+  EXPECT_EQ(Steps("out").size(), 5);
 }
 
 TEST_F(TrainTest, TheBranchesAreProbed) {
@@ -159,11 +170,8 @@ TEST_F(TrainTest, TrainingLowersTheLoss) {
   run.replace(run.find("[0, 1, 2]"), 9, "[1]");
   Read(run);
   ASSERT_TRUE(TrainTo("long").ok());
-  std::ifstream log(folder_ + "/long/log.jsonl");
   std::vector<double> losses;
-  for (std::string line; std::getline(log, line);) {
-    losses.push_back(nlohmann::json::parse(line)["loss"].get<double>());
-  }
+  for (const nlohmann::json& step : Steps("long")) losses.push_back(step["loss"].get<double>());
   double first = 0, last = 0;
   for (int i = 0; i < 5; ++i) {
     first += losses[i];
@@ -207,12 +215,7 @@ TEST_F(TrainTest, CalibrationNeedsAWholeBlock) {
 
 // Questions and answers of several lengths: packed, padded, and their answers trained on.
 TEST_F(TrainTest, ShortDocumentsAreTrainedOnWithTheirAnswers) {
-  std::ofstream file(folder_ + "/qa.jsonl");
-  for (int i = 0; i < 40; ++i) {
-    file << "{\"question\": \"" << std::string(20 + 7 * i, static_cast<char>('a' + i % 26))
-         << "\", \"answer\": \"" << std::string(5 + i, 'z') << "\"}\n";
-  }
-  file.close();
+  WriteQuestions();
   Read(R"({
     "adapter": {"window_blocks": 1, "selected_blocks": 2, "index_rank": 4},
     "corpus": [{"path": "qa.jsonl", "format": "gsm8k"}, {"path": "text.txt"}],
@@ -225,9 +228,7 @@ TEST_F(TrainTest, ShortDocumentsAreTrainedOnWithTheirAnswers) {
     ]
   })");
   ASSERT_TRUE(TrainTo("qa").ok());
-  std::ifstream log(folder_ + "/qa/log.jsonl");
-  std::vector<nlohmann::json> steps;
-  for (std::string line; std::getline(log, line);) steps.push_back(nlohmann::json::parse(line));
+  const std::vector<nlohmann::json> steps = Steps("qa");
   ASSERT_EQ(steps.size(), 3);
   EXPECT_EQ(steps[0]["task"], 0);
   for (const size_t i : {1, 2}) {
@@ -236,6 +237,31 @@ TEST_F(TrainTest, ShortDocumentsAreTrainedOnWithTheirAnswers) {
     EXPECT_NEAR(steps[i]["loss"].get<double>(),
                 steps[i]["kl"].get<double>() + steps[i]["selector"].get<double>() + 0.5 * task,
                 1e-6);
+  }
+}
+
+// Means are over a step's tokens and answers, however many sequences are in memory at a time.
+TEST_F(TrainTest, HowAStepIsDividedDoesNotMatter) {
+  WriteQuestions();
+  const std::string run = R"({
+    "adapter": {"window_blocks": 1, "selected_blocks": 2, "index_rank": 4},
+    "corpus": [{"path": "qa.jsonl", "format": "gsm8k"}, {"path": "text.txt"}],
+    "sequence_length": 330,
+    "calibration_sequences": 4,
+    "stages": [{"kind": "end_to_end", "steps": 1, "sequences": 12, "sequences_at_once": $N,
+                "selected_blocks": [1], "selector_weight": 0, "task_weight": 0.5}]
+  })";
+  std::vector<nlohmann::json> steps;
+  for (const char* at_once : {"1", "12"}) {
+    std::string text = run;
+    Read(text.replace(text.find("$N"), 2, at_once));
+    ASSERT_TRUE(TrainTo(at_once).ok());
+    steps.push_back(Steps(at_once).at(0));
+  }
+  for (const char* key : {"loss", "kl", "task", "gradient_norm"}) {
+    const double expected = steps[0][key];
+    EXPECT_GT(expected, 0) << key;
+    EXPECT_NEAR(steps[1][key].get<double>(), expected, 1e-4 * expected) << key;
   }
 }
 
