@@ -30,7 +30,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 #include "server/caller.h"
 #include "server/exposure.h"
 #include "server/log/log_format.h"

@@ -11,6 +11,7 @@
 #include "kernels/matmul.h"
 #include "kernels/merge.h"
 #include "kernels/paged_attention.h"
+#include "model/attention/candidate_blocks.h"
 #include "model/cache/geometry.h"
 
 namespace sieve {
@@ -98,8 +99,8 @@ class PieceAttention {
         out_(args_.out + piece.begin * args_.out_stride + kv_head * group_ * d_),
         everyone_(~uint64_t{0} >> (64 - piece.count)),
         own_block_(piece.first_position / kPageTokens),
-        candidates_begin_(std::min(c_.sink_blocks, own_block_)),
-        candidates_end_(std::max(candidates_begin_, own_block_ - c_.window_blocks)) {}
+        candidates_begin_(CandidateBlocks(c_, own_block_).begin),
+        candidates_end_(CandidateBlocks(c_, own_block_).end) {}
 
   void Run() {
     Select();

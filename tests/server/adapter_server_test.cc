@@ -143,6 +143,11 @@ TEST_F(AdapterServerTest, ServesTheAdaptersOfTheStartBesideTheBareModel) {
   const std::vector<float> dense_long = Logprobs();
   ASSERT_TRUE(Generate("a", 700).ok());
   EXPECT_NE(Logprobs(), dense_long);
+  const v1::CacheReads& reads = response_.samples(0).finished().reads();
+  EXPECT_LT(reads.exact_keys(), reads.causal_keys());
+  EXPECT_GT(reads.key_value_bytes(), 0);
+  EXPECT_GT(reads.choice_bytes(), 0);
+  EXPECT_GT(reads.entry_bytes(), 0);
   EXPECT_EQ(response_.accepted().cached_prompt_tokens(), 64) << "of the adapter's, not the base's";
   ASSERT_TRUE(Generate("", 700).ok());
   EXPECT_EQ(Logprobs(), dense_long);
@@ -162,6 +167,17 @@ TEST_F(AdapterServerTest, ServesTheAdaptersOfTheStartBesideTheBareModel) {
   EXPECT_GT(info.parameters(), 0);
   EXPECT_TRUE(info.tail());
   EXPECT_EQ(info.requests(), 2);
+  EXPECT_EQ(info.reads().causal_keys(), model.shape().num_layers() * (107 * 108 + 707 * 708) / 2 -
+                                            model.shape().num_layers() * 64 * 65 / 2)
+      << "all but a page that was found in the cache";
+  ASSERT_EQ(info.layer_density_size(), model.shape().num_layers());
+  EXPECT_LT(info.layer_density(0), 0.5);
+  EXPECT_NEAR(info.layer_density(0),
+              static_cast<double>(info.reads().exact_keys()) / info.reads().causal_keys(), 1e-9);
+  EXPECT_GT(info.summary_bytes_per_page().statistics(), 0);
+  EXPECT_GT(info.summary_bytes_per_page().index(), 0);
+  EXPECT_GT(info.summary_bytes_per_page().entries(), 0);
+  EXPECT_GT(model.reads().causal_keys(), info.reads().causal_keys());
   EXPECT_GT(model.cache().summary_bytes_per_page(), 0);
   EXPECT_THAT(Scrape(server_->metrics_port()),
               AllOf(HasSubstr("sieve_adapters_loaded 1\n"),

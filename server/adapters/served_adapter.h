@@ -1,9 +1,11 @@
-#ifndef SIEVE_SERVER_SERVED_ADAPTER_H_
-#define SIEVE_SERVER_SERVED_ADAPTER_H_
+#ifndef SIEVE_SERVER_ADAPTERS_SERVED_ADAPTER_H_
+#define SIEVE_SERVER_ADAPTERS_SERVED_ADAPTER_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "model/attention/cache_reads.h"
 #include "model/cache/prefix_hash.h"
 
 namespace sieve {
@@ -15,8 +17,11 @@ struct ServedAdapter {
   int32_t slot = 0;
   int64_t query_tile = 1;
   PrefixHash cache_root{};  // of its digest: the root of its chains in the cache
+  CacheReadCounter counter{};
+  // What its requests read since it was loaded; the engine adds to it.
+  std::unique_ptr<CacheReadTotals> reads = std::make_unique<CacheReadTotals>();
 };
 
 }  // namespace sieve
 
-#endif  // SIEVE_SERVER_SERVED_ADAPTER_H_
+#endif  // SIEVE_SERVER_ADAPTERS_SERVED_ADAPTER_H_

@@ -1,5 +1,5 @@
-#ifndef SIEVE_SERVER_ADAPTER_REGISTRY_H_
-#define SIEVE_SERVER_ADAPTER_REGISTRY_H_
+#ifndef SIEVE_SERVER_ADAPTERS_ADAPTER_REGISTRY_H_
+#define SIEVE_SERVER_ADAPTERS_ADAPTER_REGISTRY_H_
 
 #include <cstdint>
 #include <functional>
@@ -14,9 +14,12 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "model/adapter/adapter.h"
+#include "model/attention/cache_reads.h"
+#include "model/attention/summary_layout.h"
+#include "model/cache/geometry.h"
 #include "model/config.h"
+#include "server/adapters/served_adapter.h"
 #include "server/engine.h"
-#include "server/served_adapter.h"
 
 namespace sieve {
 
@@ -29,6 +32,9 @@ struct AdapterInfo {
   AdapterConfig config;
   std::string digest;
   int64_t parameters = 0;
+  SummaryParts summary;       // bytes that it keeps of a block, for each layer and key/value head
+  CacheReads reads{};         // of its requests since it was loaded
+  double sparse_density = 1;  // of them, in a layer that is not dense
   absl::Duration load_time{};
   int64_t requests = 0;       // that asked for it, under this name, since the start
   int64_t open_requests = 0;  // that hold it now
@@ -36,6 +42,7 @@ struct AdapterInfo {
 
 struct AdapterRegistryOptions {
   ModelConfig model;
+  CacheGeometry cache{};
   std::function<std::string()> base_digest;  // of the model; called once, when first wanted
   // Largest query_tile for which the engine's steps have room.
   int64_t max_query_tile = 1;
@@ -93,4 +100,4 @@ class AdapterRegistry {
 
 }  // namespace sieve
 
-#endif  // SIEVE_SERVER_ADAPTER_REGISTRY_H_
+#endif  // SIEVE_SERVER_ADAPTERS_ADAPTER_REGISTRY_H_

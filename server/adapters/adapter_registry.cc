@@ -1,4 +1,4 @@
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 
 #include <algorithm>
 #include <future>
@@ -117,6 +117,7 @@ absl::StatusOr<AdapterInfo> AdapterRegistry::Load(const std::string& name, const
   entry.info.config = (*adapter)->config;
   entry.info.digest = (*adapter)->digest;
   entry.info.parameters = CountParameters((*adapter)->config, 0).sum.total();
+  entry.info.summary = PartsOf(SummaryLayoutOf((*adapter)->config, options_.cache.dtype));
   entry.info.load_time = absl::Now() - start;
   return InfoOf(entry);
 }
@@ -158,7 +159,8 @@ absl::StatusOr<std::shared_ptr<const ServedAdapter>> AdapterRegistry::Serve(
   ServedAdapter served{.name = name,
                        .slot = slots_->Take(),
                        .query_tile = adapter->config.query_tile,
-                       .cache_root = RootOf(adapter->digest)};
+                       .cache_root = RootOf(adapter->digest),
+                       .counter = CacheReadCounter(options_.cache, adapter->config)};
   if (served.slot < 0) {
     return absl::ResourceExhaustedError(
         absl::StrCat("all ", kAdapterSlots, " adapters that there can be are loaded or in use"));
@@ -221,6 +223,8 @@ AdapterInfo AdapterRegistry::InfoOf(const Entry& entry) const {
   AdapterInfo info = entry.info;
   const auto requests = requests_.find(info.name);
   if (requests != requests_.end()) info.requests = requests->second;
+  info.reads = entry.served->reads->Get();
+  info.sparse_density = entry.served->counter.SparseDensity(info.reads);
   info.open_requests = entry.served.use_count() - 1;  // but for the registry's own
   return info;
 }

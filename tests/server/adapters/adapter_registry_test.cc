@@ -1,4 +1,4 @@
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 
 #include <gtest/gtest.h>
 
@@ -29,14 +29,19 @@ ModelConfig TinyModel() {
   return model;
 }
 
+constexpr CacheGeometry kCache = {
+    .num_layers = 2, .num_kv_heads = 1, .head_dim = 16, .dtype = DType::kBF16};
+
 class AdapterRegistryTest : public testing::Test {
  protected:
   AdapterRegistryTest() {
     EngineConfig config;
     config.context_length = 4096;
+    config.counter = CacheReadCounter(kCache);
     engine_ = Engine::Create(config, &model_, &tokenizer_, nullptr);
     registry_ = std::make_unique<AdapterRegistry>(
         AdapterRegistryOptions{.model = TinyModel(),
+                               .cache = kCache,
                                .base_digest = [] { return std::string(64, '0'); },
                                .max_query_tile = 16},
         engine_.get());
@@ -145,6 +150,33 @@ TEST_F(AdapterRegistryTest, ListsWhatIsLoaded) {
   EXPECT_EQ(list[0].open_requests, 1);
   EXPECT_EQ(list[1].name, "b");
   EXPECT_EQ(list[1].open_requests, 0);
+}
+
+TEST_F(AdapterRegistryTest, TellsWhatItsRequestsRead) {
+  Load("a", 1);
+  AdapterInfo info = registry_->List()[0];
+  EXPECT_EQ(info.reads.causal_keys, 0);
+  EXPECT_EQ(info.sparse_density, 1);
+  EXPECT_EQ(info.summary.statistics, 32);
+  // 1 + 8 + 8 blocks and the token's own are read; a prompt of 19 leaves one out at its end. The
+  // last token is drawn, not computed.
+  const auto reader = Run(Request("a", 19 * 64));
+  const int64_t computed = 19 * 64 + 39, beyond = computed - 18 * 64;
+  const CacheReads& reads = reader->samples[0].finished->reads;
+  EXPECT_EQ(reads.causal_keys, 2 * computed * (computed + 1) / 2);
+  EXPECT_EQ(reads.causal_keys - reads.exact_keys, 2 * (64 * 64 + (beyond - 64) * 128));
+  Run(Request("", 64));
+  info = registry_->List()[0];
+  EXPECT_EQ(info.reads.causal_keys, reads.causal_keys);
+  EXPECT_EQ(info.reads.bytes(), reads.bytes());
+  EXPECT_EQ(info.sparse_density, reads.density());
+  const EngineStats stats = engine_->stats();
+  EXPECT_EQ(stats.bare_reads.causal_keys, 2 * 103 * 104 / 2);
+  EXPECT_EQ(stats.bare_reads.exact_keys, stats.bare_reads.causal_keys);
+  EXPECT_EQ(stats.reads.exact_keys, stats.bare_reads.exact_keys + reads.exact_keys);
+  // What is found in the cache is not computed: the last page of the prompt, and what follows.
+  const CacheReads again = Run(Request("a", 19 * 64))->samples[0].finished->reads;
+  EXPECT_EQ(again.causal_keys, reads.causal_keys - 2 * 18 * 64 * (18 * 64 + 1) / 2);
 }
 
 TEST_F(AdapterRegistryTest, RefusesWhatItCannotServe) {
