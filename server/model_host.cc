@@ -194,7 +194,8 @@ absl::Status ModelHost::LoadAdapters(const ModelHostConfig& config) {
           .cache = info_.cache,
           .base_digest =
               [this] { return BaseDigest(checkpoint_->config(), checkpoint_->weights()); },
-          .max_query_tile = std::max<int64_t>(1, room)},
+          .max_query_tile = std::max<int64_t>(1, room),
+          .max_bytes = config.max_adapter_bytes},
       engine_.get());
   for (const AdapterFolder& folder : config.adapters) {
     const absl::StatusOr<AdapterInfo> adapter = adapters_->Load(folder.name, folder.dir);

@@ -20,7 +20,7 @@
 #include "tests/server/scrape.h"
 #include "tests/server/tsan_suppressions.h"
 #include "tests/testdata/files.h"
-#include "tests/testdata/random_adapter.h"
+#include "tests/model/attention/random_adapter.h"
 #include "tests/testdata/tiny_llama.h"
 
 namespace sieve {

@@ -12,7 +12,7 @@
 #include "model/adapter/adapter_json.h"
 #include "tests/model/checkpoint/test_files.h"
 #include "tests/testdata/files.h"
-#include "tests/testdata/random_adapter.h"
+#include "tests/model/attention/random_adapter.h"
 
 namespace sieve {
 namespace {
