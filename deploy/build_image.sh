@@ -199,10 +199,13 @@ main() {
   trap 'rm -rf "$scratch"' EXIT
   choose_engine
   [[ "$inside" == false || "$trainer" == false ]] || die "--trainer and --inside: the trainer is built outside"
-  [[ "$trainer" == false ]] || sieve_setup --trainer
-  [[ "$trainer" == true && -z "${SIEVE_LIBTORCH:-}" ]] &&
-    die "--trainer needs deploy/setup.sh's LibTorch" "Unset LIBTORCH (now ${LIBTORCH:-unset})."
-  [[ "$inside" == true || "$trainer" == true ]] || sieve_setup
+  if [[ "$trainer" == true ]]; then
+    [[ -z "${LIBTORCH:-}" ]] || die "--trainer takes deploy/setup.sh's LibTorch: unset LIBTORCH ($LIBTORCH)"
+    sieve_setup --trainer
+    find_torch false  # where it is: the set-up was a shell of its own
+  elif [[ "$inside" == false ]]; then
+    sieve_setup
+  fi
   [[ -n "$base_image" || "$engine" == docker ]] || make_base
   build
   [[ -z "$archive" ]] || write_archive

@@ -250,8 +250,14 @@ AdapterDir::~AdapterDir() {
 }
 
 absl::StatusOr<MappedFile> AdapterDir::Copy(const char* name, int64_t max_bytes) const {
-  return MappedFile::CopyIn(descriptor_, name, follow_links_, absl::StrCat(path_, "/", name),
-                            max_bytes);
+  absl::StatusOr<MappedFile> file = MappedFile::CopyIn(descriptor_, name, follow_links_,
+                                                       absl::StrCat(path_, "/", name), max_bytes);
+  struct stat info = {};
+  if (absl::IsNotFound(file.status()) && fstat(descriptor_, &info) == 0 && info.st_nlink == 0) {
+    return absl::UnavailableError(
+        absl::StrCat(path_, ": the folder was replaced while it was read; try again"));
+  }
+  return file;
 }
 
 absl::StatusOr<AdapterConfig> AdapterDir::ParseConfig(const MappedFile& file) const {
@@ -279,12 +285,7 @@ absl::StatusOr<Adapter> AdapterDir::Read() const {
   absl::StatusOr<AdapterConfig> config = ParseConfig(*config_file);
   if (!config.ok()) return config.status();
   absl::StatusOr<MappedFile> tensors = Copy(kAdapterTensorsFile, MaxTensorBytes(*config));
-  if (!tensors.ok()) {
-    // The configuration was there a moment ago, and may be gone too.
-    if (!absl::IsNotFound(tensors.status()) || ReadConfig().ok()) return tensors.status();
-    return absl::UnavailableError(
-        absl::StrCat(path_, ": the folder was replaced while it was read; try again"));
-  }
+  if (!tensors.ok()) return tensors.status();
   Adapter adapter;
   adapter.config = *std::move(config);
   adapter.digest = DigestOf(config_file->bytes(), tensors->bytes());
