@@ -200,7 +200,7 @@ void AddAdapters(const MetricsSnapshot& now, Families* out) {
   AddGauge("sieve_adapters_loaded", "Adapters that requests can name.",
            {Unlabelled(now.adapters.size())}, out);
   AddCounter("sieve_adapter_requests_total",
-             "Requests that named an adapter, while it was loaded, by its name.",
+             "Requests with an adapter that were queued, by its name.",
              std::move(requests), out);
   AddGauge("sieve_adapter_load_seconds",
            "Time from the call that loaded an adapter until requests could name it.",
