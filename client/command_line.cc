@@ -19,6 +19,7 @@ constexpr char kOverview[] = R"(Usage: sieve COMMAND [flags] [TEXT]
 
   generate    answer one prompt: TEXT, --prompt, --prompt_file, --token_ids, or standard input
   chat        a conversation, one line a turn
+  compare     the same, answered by the bare model and by --adapter, with their speeds and cache reads
   tokenize    text to token ids
   detokenize  token ids to text
   info        the served model and how busy the server is; --health for its health
@@ -128,6 +129,17 @@ absl::Status FinishChat(const RequestOptions& options, const PromptFlags& prompt
   return CheckUtf8(line->generate);
 }
 
+absl::Status FinishCompare(const PromptFlags& prompt, const RequestOptions& options,
+                           const std::vector<std::string>& positional, std::istream& in,
+                           CommandLine* line) {
+  if (!options.adapter || options.adapter->empty()) {
+    return Wrong("compare needs --adapter NAME, of those that `sieve info` lists");
+  }
+  if (options.num_samples.value_or(1) != 1) return Wrong("compare has one sample: leave out --n");
+  if (options.logprobs) return Wrong("compare shows no log-probabilities: leave out --logprobs");
+  return FinishGenerate(prompt, options, positional, in, line);
+}
+
 absl::Status FinishTokenize(const PromptFlags& prompt, const std::vector<std::string>& positional,
                             std::istream& in, CommandLine* line) {
   absl::StatusOr<std::string> text = ReadPrompt(prompt, positional, in);
@@ -163,6 +175,7 @@ absl::Status FinishBench(CommandLine* line) {
 std::optional<Command> CommandOf(absl::string_view name) {
   if (name == "generate") return Command::kGenerate;
   if (name == "chat") return Command::kChat;
+  if (name == "compare") return Command::kCompare;
   if (name == "tokenize") return Command::kTokenize;
   if (name == "detokenize") return Command::kDetokenize;
   if (name == "info") return Command::kInfo;
@@ -198,15 +211,18 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> argum
   }
   flags.Add("json", "one JSON object a line", &line.json);
   flags.Add("help", "this text", &help);
-  if (command == Command::kGenerate || command == Command::kTokenize) {
+  const bool answers = command == Command::kGenerate || command == Command::kCompare;
+  if (answers || command == Command::kTokenize) {
     AddPromptFlags(&flags, &prompt);
   }
-  if (command == Command::kGenerate || command == Command::kDetokenize) {
+  if (answers || command == Command::kDetokenize) {
     flags.Add("token_ids", "between commas", &prompt.token_ids);
   }
   if (command == Command::kChat) flags.Add("system", "the system message", &prompt.system);
-  if (command == Command::kGenerate || command == Command::kChat) {
-    AddRequestFlags(&flags, &options);
+  if (answers || command == Command::kChat) AddRequestFlags(&flags, &options);
+  if (command == Command::kCompare) {
+    flags.Add("together", "both answers at once, which share the server's steps: no speeds",
+              &line.together);
   }
   if (command == Command::kDetokenize) {
     flags.Add("include_special_tokens", "special tokens by name", &include_special_tokens);
@@ -227,6 +243,9 @@ absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> argum
   switch (*command) {
     case Command::kGenerate:
       status = FinishGenerate(prompt, options, positional, in, &line);
+      break;
+    case Command::kCompare:
+      status = FinishCompare(prompt, options, positional, in, &line);
       break;
     case Command::kTokenize:
       status = FinishTokenize(prompt, positional, in, &line);

@@ -21,6 +21,7 @@ struct CommandLine {
     kHelp,
     kGenerate,
     kChat,
+    kCompare,
     kTokenize,
     kDetokenize,
     kInfo,
@@ -36,7 +37,8 @@ struct CommandLine {
   bool json = false;
   bool stats = false;
 
-  v1::GenerateRequest generate;      // kGenerate; kChat: all but the prompt
+  v1::GenerateRequest generate;      // kGenerate, kCompare; kChat: all but the prompt
+  bool together = false;             // kCompare
   std::string system;                // kChat: the system message, may be empty
   v1::TokenizeRequest tokenize;      // kTokenize
   v1::DetokenizeRequest detokenize;  // kDetokenize

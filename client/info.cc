@@ -2,8 +2,10 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/answer_stats.h"
 
 namespace sieve {
 namespace {
@@ -28,6 +30,8 @@ void PrintModel(const v1::GetModelResponse& model, std::ostream& out) {
       tokenizer.chat_format().empty() ? "none: send plain prompts" : tokenizer.chat_format());
   const auto append_name = [](std::string* names, const v1::AdapterInfo& adapter) {
     names->append(adapter.name());
+    if (adapter.reads().causal_keys() == 0) return;
+    absl::StrAppend(names, " (read ", FormatDensity(adapter.reads()), " of the keys)");
   };
   out << "adapters      "
       << (model.adapters().empty() ? "none" : absl::StrJoin(model.adapters(), ", ", append_name))

@@ -1,16 +1,19 @@
 // The command line of Sieve. `sieve --help` says what it does.
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "client/bench/bench.h"
 #include "client/chat.h"
 #include "client/command_line.h"
+#include "client/compare.h"
 #include "client/connection.h"
 #include "client/exit_code.h"
 #include "client/generate.h"
@@ -51,6 +54,13 @@ ConnectionOptions DefaultConnection() {
   return connection;
 }
 
+// Absent where standard output is no terminal.
+std::optional<TerminalSize> OutputTerminal() {
+  winsize size = {};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return std::nullopt;
+  return TerminalSize{.columns = size.ws_col, .rows = size.ws_row};
+}
+
 ExitCode WrongUsage(const absl::Status& status) {
   std::cerr << "sieve: " << status.message() << std::endl;
   return ExitCode::kUsage;
@@ -65,6 +75,9 @@ ExitCode Run(const CommandLine& line, const Session& session) {
       return RunGenerate(session, line.generate);
     case CommandLine::Command::kChat:
       return RunChat(session, line.generate, line.system, isatty(STDIN_FILENO));
+    case CommandLine::Command::kCompare:
+      return RunCompare(session, line.generate,
+                        {.together = line.together, .terminal = OutputTerminal()});
     case CommandLine::Command::kTokenize:
       return RunTokenize(session, line.tokenize);
     case CommandLine::Command::kDetokenize:

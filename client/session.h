@@ -5,6 +5,7 @@
 #include <istream>
 #include <optional>
 #include <ostream>
+#include <string>
 
 #include "absl/time/time.h"
 #include "client/exit_code.h"
@@ -36,7 +37,13 @@ grpc::Status Call(const Session& session,
 // Tells of an error on `err` (and on `out` with --json) and returns its exit code; silent when OK.
 ExitCode Report(const Session& session, const grpc::Status& status);
 
-// A line in protobuf's JSON mapping, fields under the names that the .proto file gives them.
+// Protobuf's JSON mapping, without line breaks, fields under the names that the .proto file gives
+// them; and a string and an error as JSON.
+std::string ToJson(const google::protobuf::Message& message);
+std::string ToJsonString(const std::string& text);
+std::string ErrorToJson(const grpc::Status& status);
+
+// ToJson as a line.
 void PrintJson(const Session& session, const google::protobuf::Message& message);
 
 }  // namespace sieve

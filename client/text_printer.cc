@@ -2,20 +2,13 @@
 
 #include <algorithm>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 
 namespace sieve {
 namespace {
-
-std::string ReasonName(v1::FinishReason reason) {
-  const std::string name = v1::FinishReason_Name(reason);
-  return absl::AsciiStrToLower(absl::StripPrefix(name, "FINISH_REASON_"));
-}
 
 std::string Show(const v1::TokenLogprob& token) {
   return absl::StrFormat("\"%s\" %.3f", absl::Utf8SafeCEscape(token.token()), token.logprob());
@@ -24,30 +17,14 @@ std::string Show(const v1::TokenLogprob& token) {
 }  // namespace
 
 TextPrinter::TextPrinter(const Session& session, int num_samples)
-    : session_(session), start_(absl::Now()), texts_(std::max(1, num_samples)) {}
+    : session_(session), stats_(num_samples), texts_(std::max(1, num_samples)) {}
 
 void TextPrinter::OnEvent(const v1::GenerateEvent& event) {
-  switch (event.event_case()) {
-    case v1::GenerateEvent::kAccepted:
-      accepted_ = event.accepted();
-      break;
-    case v1::GenerateEvent::kDelta:
-      OnDelta(event.delta());
-      break;
-    case v1::GenerateEvent::kFinished:
-      reasons_.push_back(ReasonName(event.finished().reason()));
-      break;
-    case v1::GenerateEvent::EVENT_NOT_SET:
-      break;  // an event of a newer server
-  }
+  stats_.OnEvent(event);
+  if (event.has_delta()) OnDelta(event.delta());
 }
 
 void TextPrinter::OnDelta(const v1::Delta& delta) {
-  if (delta.token_ids_size() > 0) {
-    last_token_ = absl::Now();
-    first_token_ = std::min(first_token_, last_token_);
-    tokens_ += delta.token_ids_size();
-  }
   if (delta.sample() < 0 || delta.sample() >= static_cast<int>(texts_.size())) return;
   texts_[delta.sample()] += delta.text();
   if (texts_.size() == 1) *session_.out << delta.text() << std::flush;
@@ -74,21 +51,25 @@ void TextPrinter::Finish() {
     if (!texts_[i].empty() && !absl::EndsWith(texts_[i], "\n")) *session_.out << '\n';
   }
   *session_.out << std::flush;
-  if (session_.stats && tokens_ > 0) PrintStats();
+  if (session_.stats && stats_.tokens() > 0) PrintStats();
 }
 
 void TextPrinter::PrintStats() {
-  // The first token of each sample comes out of the prompt's step.
-  const int64_t decoded = tokens_ - static_cast<int64_t>(texts_.size());
-  const double seconds = absl::ToDoubleSeconds(last_token_ - first_token_);
-  std::string rate;
-  if (decoded > 0 && seconds > 0) rate = absl::StrFormat(", %.1f tokens/s", decoded / seconds);
+  std::string rate, reads;
+  if (const auto speed = stats_.tokens_per_second(); speed.has_value()) {
+    rate = absl::StrFormat(", %.1f tokens/s", *speed);
+  }
+  if (stats_.reads().has_value()) {
+    reads = absl::StrFormat("; read %s of the keys, %s of the cache",
+                            FormatDensity(*stats_.reads()), FormatReadBytes(*stats_.reads()));
+  }
+  const v1::Accepted& accepted = stats_.accepted();
   *session_.err << absl::StreamFormat(
                        "time to first token %.0f ms%s (%d tokens after a prompt of %d, of which %d "
-                       "cached; %s)",
-                       absl::ToDoubleMilliseconds(first_token_ - start_), rate, tokens_,
-                       accepted_.prompt_tokens(), accepted_.cached_prompt_tokens(),
-                       reasons_.empty() ? "not finished" : absl::StrJoin(reasons_, ", "))
+                       "cached; %s%s)",
+                       absl::ToDoubleMilliseconds(*stats_.time_to_first_token()), rate,
+                       stats_.tokens(), accepted.prompt_tokens(), accepted.cached_prompt_tokens(),
+                       stats_.reasons(), reads)
                 << std::endl;
 }
 

@@ -1,11 +1,10 @@
 #ifndef SIEVE_CLIENT_TEXT_PRINTER_H_
 #define SIEVE_CLIENT_TEXT_PRINTER_H_
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
+#include "client/answer_stats.h"
 #include "client/session.h"
 #include "sieve/v1/generation.pb.h"
 
@@ -33,13 +32,8 @@ class TextPrinter {
   void PrintStats();
 
   const Session& session_;
-  const absl::Time start_;
-  absl::Time first_token_ = absl::InfiniteFuture();
-  absl::Time last_token_ = absl::InfinitePast();
+  AnswerStats stats_;
   std::vector<std::string> texts_;  // by sample
-  int64_t tokens_ = 0;              // all samples
-  v1::Accepted accepted_;
-  std::vector<std::string> reasons_;
 };
 
 }  // namespace sieve

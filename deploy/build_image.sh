@@ -1,14 +1,18 @@
 #!/bin/bash
-# Builds the image: with docker where its daemon answers, else with buildah, which needs none.
+# Builds the server's image, or the trainer's: with docker where its daemon answers, else with buildah, which needs none.
 set -euo pipefail
 # shellcheck source=deploy/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+# shellcheck source=deploy/libraries.sh
+source "$(dirname "${BASH_SOURCE[0]}")/libraries.sh"
 
 usage() {
   cat <<USAGE
 Usage: bash deploy/build_image.sh [options]
 
-  --tag NAME             name of the image (default: localhost/sieve:latest)
+  --tag NAME             name of the image (default: localhost/sieve:latest, localhost/sieve-trainer:latest)
+  --trainer              the trainer's image rather than the server's: with this machine's LibTorch (deploy/setup.sh --trainer),
+                         for CPUs 0.6 GB; with all that a GPU needs where this machine has one
   --engine NAME          docker or buildah (default: docker where its daemon answers)
   --base_image IMAGE     Debian 12 to start from (default with docker: the one that deploy/Dockerfile pins; with
                          buildah: made from Debian packages by mmdebstrap, so that no registry is needed)
@@ -21,7 +25,8 @@ buildah keeps images and layers under \$SIEVE_CACHE/containers (now $SIEVE_CACHE
 USAGE
 }
 
-tag=localhost/sieve:latest
+tag=""
+trainer=false
 engine=""
 base_image=""
 inside=false
@@ -39,6 +44,7 @@ parse_arguments() {
       --base_image) base_image="$2" && shift ;;
       --archive) archive="$2" && shift ;;
       --inside) inside=true ;;
+      --trainer) trainer=true ;;
       --fresh) fresh=true ;;
       --help | -h) usage && exit 0 ;;
       *)
@@ -103,9 +109,38 @@ prebuilt_context() {
   cp deploy/Dockerfile deploy/image_root.sh deploy/libraries.sh "$scratch/context/deploy/"
 }
 
+# What the target trainer-prebuilt needs.
+trainer_context() {
+  cd "$SIEVE_ROOT"
+  say "Building the trainer"
+  "$SIEVE_BAZEL" build //trainer:sieve_trainer >&2 8>&- || die "bazel build (its own message is above)"
+  local context="$scratch/context" site library
+  mkdir -p "$context/bin" "$context/deploy"
+  strip -o "$context/bin/sieve_trainer" bazel-bin/trainer/sieve_trainer
+  cp deploy/Dockerfile deploy/image_root.sh deploy/libraries.sh "$context/deploy/"
+  site="$(dirname -- "$SIEVE_LIBTORCH")"
+  copy_from_site() {
+    install -D -m 644 "$(realpath -- "$1")" "$context/site-packages/$(realpath -s --relative-to="$site" -- "$1")"
+  }
+  while read -r library; do
+    [[ "$library" != */site-packages/* ]] || copy_from_site "$library"
+  done < <(libraries_of bazel-bin/trainer/sieve_trainer)
+  # Without a GPU on this machine only what a CPU needs is there (deploy/setup.sh).
+  if [[ -d "$site/nvidia/cudnn" ]]; then
+    while read -r library; do copy_from_site "$library"; done < <(
+      find "$SIEVE_LIBTORCH/lib" "$site/nvidia" -name '*.so*' ! -name 'libtorch_python.so')
+  fi
+  # Which versions these are, and their licences.
+  cp -r "$site"/torch-*.dist-info "$site"/nvidia_*.dist-info "$context/site-packages/"
+}
+
 build() {
   local arguments=(--build-arg "VERSION=$(version)" --build-arg "REVISION=$(revision)") context="$SIEVE_ROOT"
-  if [[ "$inside" == true ]]; then
+  if [[ "$trainer" == true ]]; then
+    trainer_context
+    context="$scratch/context"
+    arguments+=(--target trainer-prebuilt)
+  elif [[ "$inside" == true ]]; then
     arguments+=(--target runtime)
   else
     prebuilt_context
@@ -152,6 +187,9 @@ write_archive() {
 
 main() {
   parse_arguments "$@"
+  if [[ -z "$tag" ]]; then
+    [[ "$trainer" == true ]] && tag=localhost/sieve-trainer:latest || tag=localhost/sieve:latest
+  fi
   [[ -z "$archive" ]] || archive="$(realpath -m -- "$archive")"
   mkdir -p "$SIEVE_CACHE/containers"
   # Pruning would take away what another build is about to use.
@@ -160,7 +198,14 @@ main() {
   scratch="$(mktemp -d "$SIEVE_CACHE/containers/build.XXXXXX")"
   trap 'rm -rf "$scratch"' EXIT
   choose_engine
-  [[ "$inside" == true ]] || sieve_setup
+  [[ "$inside" == false || "$trainer" == false ]] || die "--trainer and --inside: the trainer is built outside"
+  if [[ "$trainer" == true ]]; then
+    [[ -z "${LIBTORCH:-}" ]] || die "--trainer takes deploy/setup.sh's LibTorch: unset LIBTORCH ($LIBTORCH)"
+    sieve_setup --trainer
+    find_torch false  # where it is: the set-up was a shell of its own
+  elif [[ "$inside" == false ]]; then
+    sieve_setup
+  fi
   [[ -n "$base_image" || "$engine" == docker ]] || make_base
   build
   [[ -z "$archive" ]] || write_archive

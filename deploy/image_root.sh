@@ -30,6 +30,8 @@ libraries=()
 for program in "$@"; do
   install -D -m 755 "$program" "$root$program"
   found="$(libraries_of "$program")"
+  # LibTorch comes from elsewhere than Debian, and is not copied here.
+  found="$(without_torch <<<"$found")"
   mapfile -t -O "${#libraries[@]}" libraries <<<"$found"
 done
 mapfile -t libraries < <(printf '%s\n' "${libraries[@]}" | sort -u)

@@ -12,6 +12,8 @@ Usage: bash deploy/run.sh [options] [-- server flags]
   --once                 stop after the answer
   --prompt TEXT          what to ask (default: a short question)
   --model PATH           a .gguf file or a Hugging Face folder (default: SmolLM2-135M-Instruct)
+  --adapter [NAME=]DIR   serve this sparse-attention adapter too, and answer with it beside the bare model; the prompt
+                         is then, by default, a question about the README. NAME: default is the folder's name
   --max-tokens N         longest answer (default 200)
   --port PORT            gRPC; default 50051, or a free one where that is taken
   --metrics-port PORT    Prometheus metrics; default 9464, or a free one where that is taken
@@ -23,8 +25,11 @@ USAGE
 }
 
 once=false
-prompt="Give me three tips for a good night's sleep."
+prompt=""
+short_prompt="Give me three tips for a good night's sleep."
 model=""
+adapter=""
+adapter_dir=""
 max_tokens=200
 port=""
 metrics_port=""
@@ -34,13 +39,14 @@ server_flags=()
 parse_arguments() {
   while (($# > 0)); do
     case "$1" in
-      --prompt | --model | --max-tokens | --port | --metrics-port)
+      --prompt | --model | --adapter | --max-tokens | --port | --metrics-port)
         (($# > 1)) || die "$1 needs a value"
         ;;&
       --once) once=true ;;
       --plain) chat="" ;;
       --prompt) prompt="$2" && shift ;;
       --model) model="$2" && shift ;;
+      --adapter) choose_adapter "$2" && shift ;;
       --max-tokens) max_tokens="$2" && shift ;;
       --port) port="$2" && shift ;;
       --metrics-port) metrics_port="$2" && shift ;;
@@ -57,6 +63,25 @@ parse_arguments() {
     esac
     shift
   done
+}
+
+# choose_adapter [NAME=]DIR: sets adapter and adapter_dir.
+choose_adapter() {
+  adapter_dir="$(realpath -m -- "${1#*=}")"
+  if [[ "$1" == *=* ]]; then adapter="${1%%=*}"; else adapter="$(basename -- "$adapter_dir")"; fi
+  [[ "$adapter" =~ ^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$ ]] ||
+    die "--adapter $1: the name \"$adapter\" is none" \
+      "1 to 64 of A-Z a-z 0-9 . _ -, the first no \".\": --adapter NAME=$adapter_dir gives another."
+  [[ -f "$adapter_dir/adapter_config.json" ]] ||
+    die "--adapter $1: there is no $adapter_dir/adapter_config.json" \
+      "An adapter is a folder with adapter_config.json and adapter_model.safetensors (docs/adapters.md)."
+  [[ "$adapter_dir" != *,* ]] || die "--adapter $1: the folder's path must have no comma"
+}
+
+# Long enough that an adapter leaves blocks out: of a short context it reads all.
+long_prompt() {
+  head -c 12000 "$SIEVE_ROOT/README.md"
+  printf '\n\nWhat is Sieve, in two sentences?'
 }
 
 port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -109,8 +134,9 @@ build() {
 start_server() {
   log="$SIEVE_CACHE/logs/server-$port.log"
   mkdir -p "$(dirname "$log")"
-  bazel-bin/server/sieve_server --model="$model" --listen="127.0.0.1:$port" \
-    --metrics_listen="127.0.0.1:$metrics_port" ${server_flags[@]+"${server_flags[@]}"} \
+  bazel-bin/server/sieve_server --model="$model" ${adapter:+"--adapter=$adapter=$adapter_dir"} \
+    --listen="127.0.0.1:$port" --metrics_listen="127.0.0.1:$metrics_port" \
+    ${server_flags[@]+"${server_flags[@]}"} \
     >"$log" 2>&1 &
   server_pid=$!
   local deadline=$((SECONDS + 120))
@@ -120,6 +146,22 @@ start_server() {
     ((SECONDS < deadline)) || die "the server is not healthy after 120 s" "Its log: $log"
     sleep 0.1
   done
+}
+
+# One answer; with an adapter the bare model's, then the adapter's.
+ask() {
+  local command=(generate --stats)
+  if [[ -n "$adapter" ]]; then
+    command=(compare --adapter="$adapter")
+    say "Ready. Asking the bare model and adapter $adapter: ${prompt:-What is Sieve? (after its README)}"
+    prompt="${prompt:-$(long_prompt)}"
+  else
+    prompt="${prompt:-$short_prompt}"
+    say "Ready. Asking: $prompt"
+  fi
+  bazel-bin/client/sieve "${command[@]}" --address="127.0.0.1:$port" ${chat:+"$chat"} \
+    --temperature=0 --max_tokens="$max_tokens" --prompt="$prompt" ||
+    die "the request (the client's message is above)" "The server's log: $log"
 }
 
 main() {
@@ -136,10 +178,7 @@ main() {
   trap 'say "Stopping"; exit 130' INT TERM
   say "Starting the server on $(basename "$model")"
   start_server
-  say "Ready. Asking: $prompt"
-  bazel-bin/client/sieve generate --address="127.0.0.1:$port" ${chat:+"$chat"} --stats \
-    --temperature=0 --max_tokens="$max_tokens" --prompt="$prompt" ||
-    die "the request (the client's message is above)" "The server's log: $log"
+  ask
 
   say "gRPC (sieve.v1.Generation, health, reflection) listens on 127.0.0.1:$port"
   say "Metrics: http://127.0.0.1:$metrics_port/metrics   log: $log"

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
-#include <vector>
 
 #include "kernels/cache_elements.h"
 #include "kernels/elementwise.h"
@@ -15,7 +15,9 @@ namespace {
 constexpr int64_t kTokens = kAttentionPageTokens;
 
 using MatMulFn = void (*)(const MatMulParams&, float*);
-using Rows = std::vector<double>;
+
+// Of doubles: two rows of d, and one number for each token and each channel of the index.
+int64_t NumDoubles(const SummaryLayout& l) { return 2 * l.head_dim + kTokens + l.index_rank; }
 
 int64_t Rounded(int64_t floats) { return (floats + 7) / 8 * 8; }
 
@@ -28,7 +30,13 @@ class Block {
     inputs_ = values_ + Rounded(kTokens * d_);
     outputs_ = inputs_ + Rounded(kTokens * d_);
     inner_ = outputs_ + Rounded(kTokens * d_);
-    matmul_scratch_ = inner_ + Rounded(l_.entries * std::max(p.keys.inner, p.values.inner));
+    double* doubles = reinterpret_cast<double*>(
+        inner_ + Rounded(l_.entries * std::max(p.keys.inner, p.values.inner)));
+    row_ = doubles;
+    value_row_ = row_ + d_;
+    weights_ = value_row_ + d_;
+    sums_ = weights_ + kTokens;
+    matmul_scratch_ = reinterpret_cast<float*>(doubles) + Rounded(2 * NumDoubles(l_));
     for (int64_t j = 0; j < kTokens; ++j) {
       for (int64_t i = 0; i < d_; ++i) {
         keys_[j * d_ + i] = LoadElement(p.kv.keys(p.page, p.kv_head), p.kv.dtype, i * kTokens + j);
@@ -38,41 +46,53 @@ class Block {
   }
 
   void Run() {
-    const Rows mean = Mean(keys_, kTokens);
-    if (l_.mean >= 0) Store(l_.mean, 0, mean);
     if (l_.max >= 0) Store(l_.max, 0, Extreme(keys_, kTokens, 1));
     if (l_.min >= 0) Store(l_.min, 0, Extreme(keys_, kTokens, -1));
-    if (l_.index_codes >= 0) Index(mean);
+    if (l_.mean >= 0) Store(l_.mean, 0, Mean(keys_, kTokens));
+    if (l_.index_codes >= 0) Index(Mean(keys_, kTokens));
     if (l_.entries > 0) Entries();
     if (l_.gate >= 0) Gate();
   }
 
  private:
-  // rows: [count, d].
-  Rows Mean(const float* rows, int64_t count) const {
-    Rows sum(d_);
+  // rows: [count, d]. The result, in row_, is there until the next one.
+  const double* Mean(const float* rows, int64_t count) {
+    std::fill(row_, row_ + d_, 0);
     for (int64_t j = 0; j < count; ++j) {
-      for (int64_t i = 0; i < d_; ++i) sum[i] += rows[j * d_ + i];
+      for (int64_t i = 0; i < d_; ++i) row_[i] += rows[j * d_ + i];
     }
-    for (double& s : sum) s /= static_cast<double>(count);
-    return sum;
+    for (int64_t i = 0; i < d_; ++i) row_[i] /= static_cast<double>(count);
+    return row_;
   }
 
-  // The maximum by channel with sign 1, the minimum with -1.
-  Rows Extreme(const float* rows, int64_t count, double sign) const {
-    Rows out(rows, rows + d_);
+  // The maximum by channel with sign 1, the minimum with -1; in row_ as well.
+  const double* Extreme(const float* rows, int64_t count, double sign) {
+    std::copy(rows, rows + d_, row_);
     for (int64_t j = 1; j < count; ++j) {
       for (int64_t i = 0; i < d_; ++i) {
-        out[i] = sign * std::max(sign * out[i], sign * rows[j * d_ + i]);
+        row_[i] = sign * std::max(sign * row_[i], sign * rows[j * d_ + i]);
       }
     }
-    return out;
+    return row_;
   }
 
-  void Store(int64_t part, int64_t row, const Rows& values) const {
+  template <class Number>
+  void Store(int64_t part, int64_t row, const Number* values) const {
     for (int64_t i = 0; i < d_; ++i) {
-      StoreElement(p_.summary + part, l_.dtype, row * d_ + i, static_cast<float>(values[i]));
+      StoreValue(part, row * d_ + i, static_cast<float>(values[i]));
     }
+  }
+
+  // What is larger than the type's largest becomes that: an infinity would make the block's scores
+  // and the output NaN. NaN stays.
+  void StoreValue(int64_t part, int64_t i, float value) const {
+    const float most = l_.dtype == DType::kF16    ? 65504.0f
+                       : l_.dtype == DType::kBF16 ? 0x1.fep127f
+                                                  : std::numeric_limits<float>::max();
+    StoreElement(p_.summary + part, l_.dtype, i,
+                 value > most    ? most
+                 : value < -most ? -most
+                                 : value);
   }
 
   void StoreFloat(int64_t part, int64_t i, float value) const {
@@ -80,22 +100,21 @@ class Block {
   }
 
   // c_j = W_k^T (k_j - mean), channel by channel.
-  void Index(const Rows& mean) {
+  void Index(const double* mean) {
     const int64_t rank = l_.index_rank;
-    std::vector<double> sums(rank);
     float* codes = inputs_;  // [rank, 64]; rank <= d
     for (int64_t j = 0; j < kTokens; ++j) {
-      std::fill(sums.begin(), sums.end(), 0);
+      std::fill(sums_, sums_ + rank, 0);
       for (int64_t i = 0; i < d_; ++i) {
         const double x = keys_[j * d_ + i] - mean[i];
-        for (int64_t r = 0; r < rank; ++r) sums[r] += x * p_.index_k[i * rank + r];
+        for (int64_t r = 0; r < rank; ++r) sums_[r] += x * p_.index_k[i * rank + r];
       }
-      for (int64_t r = 0; r < rank; ++r) codes[r * kTokens + j] = static_cast<float>(sums[r]);
+      for (int64_t r = 0; r < rank; ++r) codes[r * kTokens + j] = static_cast<float>(sums_[r]);
     }
     for (int64_t r = 0; r < rank; ++r) {
       if (l_.index_bits == 16) {
         for (int64_t j = r * kTokens; j < (r + 1) * kTokens; ++j) {
-          StoreElement(p_.summary + l_.index_codes, l_.dtype, j, codes[j]);
+          StoreValue(l_.index_codes, j, codes[j]);
         }
       } else {
         Quantize(codes + r * kTokens, r);
@@ -137,32 +156,34 @@ class Block {
     const double scale = 1 / std::sqrt(static_cast<double>(d_));
     const float* keys = keys_ + e * tokens * d_;
     const float* values = values_ + e * tokens * d_;
-    Rows weights(tokens);
     for (int64_t j = 0; j < tokens; ++j) {
+      weights_[j] = 0;
       for (int64_t i = 0; i < d_; ++i) {
-        weights[j] += static_cast<double>(p_.tilt[i]) * keys[j * d_ + i];
+        weights_[j] += static_cast<double>(p_.tilt[i]) * keys[j * d_ + i];
       }
-      weights[j] *= scale;
+      weights_[j] *= scale;
     }
-    const double max = *std::max_element(weights.begin(), weights.end());
+    const double max = *std::max_element(weights_, weights_ + tokens);
     double total = 0;
-    for (double& w : weights) total += w = std::exp(w - max);
-    Rows key(d_), value(d_);
+    for (int64_t j = 0; j < tokens; ++j) total += weights_[j] = std::exp(weights_[j] - max);
+    double *key = row_, *value = value_row_;
+    std::fill(key, key + d_, 0);
+    std::fill(value, value + d_, 0);
     for (int64_t j = 0; j < tokens; ++j) {
       for (int64_t i = 0; i < d_; ++i) {
-        key[i] += weights[j] / total * keys[j * d_ + i];
-        value[i] += weights[j] / total * values[j * d_ + i];
+        key[i] += weights_[j] / total * keys[j * d_ + i];
+        value[i] += weights_[j] / total * values[j * d_ + i];
       }
     }
     double tilted = 0;
     for (int64_t i = 0; i < d_; ++i) tilted += p_.tilt[i] * key[i];
     Store(l_.entry_keys, e, key);
-    if (l_.entry_values >= 0) StoreValue(e, value);
+    if (l_.entry_values >= 0) StoreTilted(e, value);
     StoreFloat(l_.entry_biases, e, static_cast<float>(max + std::log(total) - scale * tilted));
   }
 
   // Where an MLP adds to it, a value is rounded once: it waits in outputs_.
-  void StoreValue(int64_t e, const Rows& value) {
+  void StoreTilted(int64_t e, const double* value) {
     if (p_.values.up == nullptr) return Store(l_.entry_values, e, value);
     for (int64_t i = 0; i < d_; ++i) outputs_[e * d_ + i] = static_cast<float>(value[i]);
   }
@@ -171,7 +192,7 @@ class Block {
     AddPositions(side, rows, tokens);
     for (int64_t e = 0; e < l_.entries; ++e) {
       const float* own = inputs_ + e * tokens * d_;
-      const Rows pooled = side.max ? Extreme(own, tokens, 1) : Mean(own, tokens);
+      const double* pooled = side.max ? Extreme(own, tokens, 1) : Mean(own, tokens);
       if (side.up == nullptr) {
         Store(part, e, pooled);
       } else {
@@ -213,7 +234,7 @@ class Block {
                          .row_end = d_};
     matmul_(down, matmul_scratch_);
     for (int64_t e = 0; e < l_.entries; ++e) {
-      Store(part, e, Rows(outputs_ + e * d_, outputs_ + (e + 1) * d_));
+      Store(part, e, outputs_ + e * d_);
     }
   }
 
@@ -224,11 +245,14 @@ class Block {
       RotateBack(keys_ + j * d_, 1, d_, p_.cosines + j * half, p_.sines + j * half, p_.interleaved);
     }
     float* features = inputs_;  // [3, d]
-    const Rows parts[] = {Mean(keys_, kTokens), Extreme(keys_, kTokens, 1),
-                          Extreme(keys_, kTokens, -1)};
-    for (int64_t i = 0; i < 3 * d_; ++i) features[i] = static_cast<float>(parts[i / d_][i % d_]);
+    const auto add = [this, &features](const double* part) {
+      for (int64_t i = 0; i < d_; ++i) *features++ = static_cast<float>(part[i]);
+    };
+    add(Mean(keys_, kTokens));
+    add(Extreme(keys_, kTokens, 1));
+    add(Extreme(keys_, kTokens, -1));
     MatMulParams product = {.weights = {p_.gate_k, DType::kF32, d_, 3 * d_},
-                            .x = features,
+                            .x = inputs_,
                             .x_stride = 3 * d_,
                             .tokens = 1,
                             .y = outputs_,
@@ -236,7 +260,7 @@ class Block {
                             .row_end = d_};
     matmul_(product, matmul_scratch_);
     ApplyRope(outputs_, 1, d_, p_.cosines, p_.sines, p_.interleaved);
-    Store(l_.gate, 0, Rows(outputs_, outputs_ + d_));
+    Store(l_.gate, 0, outputs_);
   }
 
   const BlockCompressParams& p_;
@@ -246,6 +270,9 @@ class Block {
   float *keys_, *values_;     // [64, d]
   float *inputs_, *outputs_;  // of the products
   float* inner_;              // [entries, inner]
+  double *row_, *value_row_;  // [d]
+  double* weights_;           // [64], of tokens
+  double* sums_;              // [index_rank]
   float* matmul_scratch_;
 };
 
@@ -255,7 +282,8 @@ int64_t BlockCompressScratchFloats(const SummaryLayout& layout, int64_t inner) {
   const int64_t d = layout.head_dim;
   const int64_t cols =
       std::max({3 * d, inner, layout.entries > 0 ? kTokens / layout.entries * d : 0});
-  return 4 * Rounded(kTokens * d) + Rounded(layout.entries * inner) + MatMulScratchFloats(cols);
+  return 4 * Rounded(kTokens * d) + Rounded(layout.entries * inner) +
+         Rounded(2 * NumDoubles(layout)) + MatMulScratchFloats(cols);
 }
 
 void CompressBlock(const BlockCompressParams& params, float* scratch) {

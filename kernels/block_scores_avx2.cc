@@ -182,11 +182,18 @@ void AddProbabilitiesAvx2(float* logits, int64_t rows, int64_t stride, int64_t c
       _mm256_storeu_ps(logits + b, e);
       sums = _mm256_add_ps(sums, e);
     }
-    float total = SumLanes(sums);
-    for (; b < count; ++b) {
-      logits[b] = std::exp(logits[b] - max);
-      total += logits[b];
+    // The last blocks in the same way: equal logits are to give equal scores, wherever they stand.
+    if (b < count) {
+      alignas(32) float rest[kLanes];
+      std::fill(rest, rest + kLanes, -kInfinity);
+      std::copy(logits + b, logits + count, rest);
+      // Whose exponential is 0.
+      const __m256 e = avx2::Exp(_mm256_sub_ps(_mm256_load_ps(rest), m));
+      _mm256_store_ps(rest, e);
+      std::copy(rest, rest + count - b, logits + b);
+      sums = _mm256_add_ps(sums, e);
     }
+    const float total = SumLanes(sums);
     for (b = 0; b < count; ++b) scores[b] += logits[b] / total;
   }
 }

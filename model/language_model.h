@@ -61,10 +61,11 @@ class LanguageModel {
   // The result for a sequence does not depend on what else is in the batch, nor on how its tokens
   // are cut into steps: it is the same to the last bit.
   virtual absl::Status Forward(const Batch& batch, absl::Span<float> logits) = 0;
-  // Puts an adapter into a slot, for the steps from now on; null empties it. Between steps, and not
-  // while a step in flight uses the slot. INVALID_ARGUMENT when the slot does not exist, or when
-  // the adapter is for another shape of model or of an option that this one does not compute;
-  // RESOURCE_EXHAUSTED when its summaries of blocks do not fit in the cache's pages.
+  // Puts an adapter into a slot, in place of the one there, for the steps from now on; null empties
+  // it. Between steps, and not while a step in flight uses the slot. INVALID_ARGUMENT when the slot
+  // does not exist, or when the adapter is for another shape of model or of an option that this one
+  // does not compute; RESOURCE_EXHAUSTED when its summaries of blocks do not fit in the cache's
+  // pages.
   virtual absl::Status SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) {
     return absl::UnimplementedError("adapters are not supported by this model");
   }

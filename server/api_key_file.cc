@@ -22,14 +22,6 @@ using nlohmann::json;
 
 absl::Status Invalid(absl::string_view message) { return absl::InvalidArgumentError(message); }
 
-// A misspelt field would be a default that nobody asked for.
-absl::Status CheckFields(const json& object, const std::set<std::string>& known) {
-  for (const auto& [name, value] : object.items()) {
-    if (known.count(name) == 0) return Invalid(absl::StrCat("unknown field ", Quoted(name)));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<Sha256> ReadDigest(const json& entry) {
   std::string hex;
   if (absl::Status status = GetField(entry, "sha256", hex); !status.ok()) return status;
@@ -45,8 +37,7 @@ absl::StatusOr<Sha256> ReadDigest(const json& entry) {
 }
 
 absl::StatusOr<ApiKeyEntry> ReadEntry(const json& entry) {
-  if (!entry.is_object()) return Invalid("not a JSON object");
-  absl::Status status = CheckFields(entry, {"sha256", "tenant", "weight", "admin", "note"});
+  absl::Status status = CheckKeys(entry, {"sha256", "tenant", "weight", "admin", "note"});
   const absl::StatusOr<Sha256> digest = ReadDigest(entry);
   KeyOwner owner;
   std::string note;
@@ -69,7 +60,7 @@ absl::StatusOr<ApiKeyEntry> ReadEntry(const json& entry) {
 absl::StatusOr<std::vector<ApiKeyEntry>> Parse(const std::string& text) {
   const absl::StatusOr<json> object = ParseJsonObject(text);
   if (!object.ok()) return object.status();
-  if (absl::Status status = CheckFields(*object, {"keys"}); !status.ok()) return status;
+  if (absl::Status status = CheckKeys(*object, {"keys"}); !status.ok()) return status;
   const auto keys = object->find("keys");
   if (keys == object->end() || !keys->is_array()) return Invalid("no \"keys\" array");
 

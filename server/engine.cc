@@ -173,6 +173,7 @@ absl::Status EngineImpl::Submit(GenerationRequest request, std::shared_ptr<Event
   if (absl::Status status = CheckQueue(r, new_tokens); !status.ok()) return status;
   admission_.Enter(r.tenant, r.tenant_weight, open->prompt_tokens);
   ++unseen_[PriorityClass(r.priority)];
+  if (r.adapter != nullptr) r.adapter->requests->fetch_add(1, std::memory_order_relaxed);
   submitted_.push_back(std::move(open));
   news_.notify_one();
   return absl::OkStatus();

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "model/attention/cache_reads.h"
 
 namespace sieve {
 
@@ -28,6 +29,7 @@ struct EngineConfig {
   int64_t max_queued_prompt_tokens = 0;  // 0: no limit but the number of requests
   int64_t max_request_cache_bytes = 0;   // 0: the whole cache
   int64_t page_bytes = 0;                // of the cache, for the accounts
+  CacheReadCounter counter{};            // of the bare model
   int64_t context_length = 0;            // tokens
   absl::Duration stalled_reader_timeout = absl::Seconds(30);
   bool prefix_reuse = true;
@@ -55,6 +57,7 @@ struct EngineStats {
   int64_t prompt_tokens_computed = 0, prompt_tokens_cached = 0, generated_tokens = 0;
   // Requests whose prompt was looked up in the cache, and those that found a part of it there.
   int64_t prefix_queries = 0, prefix_hits = 0;
+  CacheReads reads{}, bare_reads{};  // of all requests, and of those without an adapter
   // Prompt tokens a second while prompts are computed, of late; 0 before the first.
   double prefill_rate = 0;
 };

@@ -312,6 +312,7 @@ absl::Status EngineCore::TakeResult(const Chunk& chunk, OpenRequest* open,
     if (!token.status.ok()) return token.status;
   }
   scheduler_.Commit(chunk);
+  CountReads(chunk, open);
   if (drawn.empty()) return absl::OkStatus();
   const bool first = !open->has_tokens();
   if (first) open->first_token = now;
@@ -322,6 +323,19 @@ absl::Status EngineCore::TakeResult(const Chunk& chunk, OpenRequest* open,
   }
   if (first) observer_->OnFirstToken(now - open->request.arrival);
   return absl::OkStatus();
+}
+
+void EngineCore::CountReads(const Chunk& chunk, OpenRequest* open) {
+  const ServedAdapter* adapter = open->request.adapter.get();
+  const CacheReadCounter& counter = adapter == nullptr ? config_.counter : adapter->counter;
+  const CacheReads reads = counter.Count(chunk.start, chunk.count);
+  open->reads += reads;
+  totals_.reads += reads;
+  if (adapter == nullptr) {
+    totals_.bare_reads += reads;
+  } else {
+    adapter->reads->Add(reads);
+  }
 }
 
 void EngineCore::TakeToken(SequenceId id, int64_t position, OpenRequest* open, DrawnToken drawn,

@@ -110,6 +110,7 @@ class EngineCore {
   void TakeResults(const EngineStep& step, absl::Span<DrawnToken> drawn, absl::Time now);
   absl::Status TakeResult(const Chunk& chunk, OpenRequest* open, absl::Span<DrawnToken> drawn,
                           absl::Time now);
+  void CountReads(const Chunk& chunk, OpenRequest* open);
   void TakeToken(SequenceId id, int64_t position, OpenRequest* open, DrawnToken drawn,
                  absl::Time now);
   void Tell(EngineStep step, absl::Time done);

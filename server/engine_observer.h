@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/attention/cache_reads.h"
 #include "server/generation.h"
 
 namespace sieve {
@@ -27,6 +28,7 @@ struct RequestRecord {
   std::optional<absl::Duration> time_to_first_token{};
   int64_t peak_cache_bytes = 0;
   double page_seconds = 0;
+  CacheReads reads{};  // all samples
 };
 
 // One engine step.

@@ -59,6 +59,17 @@ void EncodeEvent(const FinishedEvent& event, v1::Finished* out) {
   v1::CacheUse* cache = out->mutable_cache();
   cache->set_peak_bytes(event.peak_cache_bytes);
   cache->set_page_seconds(event.page_seconds);
+  *out->mutable_reads() = EncodeReads(event.reads);
+}
+
+v1::CacheReads EncodeReads(const CacheReads& reads) {
+  v1::CacheReads out;
+  out.set_causal_keys(reads.causal_keys);
+  out.set_exact_keys(reads.exact_keys);
+  out.set_key_value_bytes(reads.key_value_bytes);
+  out.set_choice_bytes(reads.choice_bytes);
+  out.set_entry_bytes(reads.entry_bytes);
+  return out;
 }
 
 v1::EstimateCostResponse EncodeCost(const GenerationRequest& request, const CostEstimate& cost) {

@@ -26,6 +26,8 @@ void EncodeEvent(const FinishedEvent& event, v1::Finished* out);
 template <typename Message>
 void AppendOutput(const EventContext& context, const DeltaEvent& event, Message* out);
 
+v1::CacheReads EncodeReads(const CacheReads& reads);
+
 v1::EstimateCostResponse EncodeCost(const GenerationRequest& request, const CostEstimate& cost);
 
 // A token's own bytes; empty for an id that the tokenizer does not know (padding rows of the

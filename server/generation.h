@@ -10,9 +10,10 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/attention/cache_reads.h"
 #include "model/sampling/logprobs.h"
 #include "model/sampling/sampling_params.h"
-#include "server/served_adapter.h"
+#include "server/adapters/served_adapter.h"
 
 namespace sieve {
 
@@ -78,8 +79,10 @@ struct FinishedEvent {
   int32_t generated_tokens = 0;
   int32_t preemptions = 0;
   absl::Duration queue, prefill, time_to_first_token, decode;
-  int64_t peak_cache_bytes = 0;  // of the whole request until now, as is page_seconds
+  // Of the whole request until now:
+  int64_t peak_cache_bytes = 0;
   double page_seconds = 0;
+  CacheReads reads{};
 };
 
 // The whole request is over: OK after every sample's FinishedEvent, else why it failed. Always

@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
-#include "model/checkpoint/model_root.h"
 #include "server/event_encoding.h"
 #include "server/field_checks.h"
 #include "server/message_buffer.h"
@@ -282,10 +281,8 @@ absl::StatusOr<v1::LoadAdapterResponse> GenerationService::Load(
     checks.Fail("folder", Quoted(folder), kAdapterNameRule);
   }
   if (!checks.ok()) return Invalid(checks.status());
-  const std::string dir = absl::StrCat(config_.adapter_root, "/", folder);
-  absl::Status status = CheckInsideModelRoot(config_.adapter_root, dir);
-  if (!status.ok()) return status;
-  const absl::StatusOr<AdapterInfo> loaded = (*adapters)->Load(request->name(), dir);
+  const absl::StatusOr<AdapterInfo> loaded =
+      (*adapters)->LoadFrom(config_.adapter_root, folder, request->name());
   if (!loaded.ok()) return loaded.status();
   v1::LoadAdapterResponse response;
   *response.mutable_adapter() = EncodeAdapter(*loaded);

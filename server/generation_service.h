@@ -14,7 +14,7 @@
 #include "grpcpp/grpcpp.h"
 #include "model/chat/chat_format.h"
 #include "model/tokenizer/tokenizer.h"
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 #include "server/caller.h"
 #include "server/content_log.h"
 #include "server/engine.h"

@@ -30,7 +30,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 #include "server/caller.h"
 #include "server/exposure.h"
 #include "server/log/log_format.h"
@@ -56,6 +56,9 @@ ABSL_FLAG(
     std::string, adapter_root, "",
     "Folder whose adapters may be loaded, and those loaded be unloaded, by calls; where there "
     "are API keys, with those that have \"admin\": true. Empty: by none.");
+ABSL_FLAG(int64_t, max_adapter_mb, 4096,
+          "Most memory for the weights of all adapters that are loaded or still in use, MiB; 0: no "
+          "limit.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50051",
           "Address and port of gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9464",
@@ -225,6 +228,7 @@ absl::Status ReadCheckpointFlags(ModelHostConfig* model) {
 
 absl::Status ReadAdapterFlags(ModelHostConfig* model) {
   model->adapter_root = absl::GetFlag(FLAGS_adapter_root);
+  model->max_adapter_bytes = absl::GetFlag(FLAGS_max_adapter_mb) << 20;
   for (const std::string& entry : absl::GetFlag(FLAGS_adapter)) {
     const std::pair<std::string, std::string> parts =
         absl::StrSplit(entry, absl::MaxSplits('=', 1));
@@ -242,6 +246,7 @@ absl::Status ReadModelFlags(ModelHostConfig* model) {
   if (absl::Status status = ReadAdapterFlags(model); !status.ok()) return status;
   for (const absl::Status& status :
        {CheckFlag("threads", absl::GetFlag(FLAGS_threads), 0, 1024),
+        CheckFlag("max_adapter_mb", absl::GetFlag(FLAGS_max_adapter_mb), 0, kMany),
         CheckFlag("kv_cache_mb", absl::GetFlag(FLAGS_kv_cache_mb), 0, kMany),
         CheckFlag("max_step_tokens", absl::GetFlag(FLAGS_max_step_tokens), 1, kMany),
         CheckFlag("max_context", absl::GetFlag(FLAGS_max_context), 0, kMany)}) {

@@ -5,6 +5,7 @@
 #include "model/adapter/adapter_json.h"
 #include "model/version.h"
 #include "server/duration_encoding.h"
+#include "server/event_encoding.h"
 
 namespace sieve {
 namespace {
@@ -82,6 +83,16 @@ v1::AdapterInfo EncodeAdapter(const AdapterInfo& adapter) {
   EncodeDuration(adapter.load_time, out.mutable_load_time());
   out.set_requests(adapter.requests);
   out.set_open_requests(adapter.open_requests);
+  *out.mutable_reads() = EncodeReads(adapter.reads);
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    out.add_layer_density(config.is_dense(layer) ? 1 : adapter.sparse_density);
+  }
+  const int64_t heads =
+      config.num_kv_heads * (config.num_layers - static_cast<int64_t>(config.dense_layers.size()));
+  v1::SummaryBytes* summary = out.mutable_summary_bytes_per_page();
+  summary->set_statistics(heads * adapter.summary.statistics);
+  summary->set_index(heads * adapter.summary.index);
+  summary->set_entries(heads * adapter.summary.entries);
   return out;
 }
 
@@ -94,6 +105,7 @@ v1::GetModelResponse EncodeModel(const ModelInfo& model, const EngineStats& stat
   EncodeTokenizer(model, out.mutable_tokenizer());
   EncodeCache(model.cache, stats, out.mutable_cache());
   for (const AdapterInfo& adapter : adapters) *out.add_adapters() = EncodeAdapter(adapter);
+  *out.mutable_reads() = EncodeReads(stats.reads);
   out.mutable_load()->set_running_sequences(static_cast<int32_t>(stats.running_sequences));
   out.mutable_load()->set_waiting_requests(static_cast<int32_t>(stats.waiting_requests));
   out.set_server_version(std::string(kVersion));

@@ -2,7 +2,7 @@
 #define SIEVE_SERVER_MODEL_ENCODING_H_
 
 #include "absl/types/span.h"
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 #include "server/engine.h"
 #include "server/model_info.h"
 #include "sieve/v1/generation.pb.h"

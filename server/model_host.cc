@@ -106,6 +106,7 @@ EngineConfig EngineConfigFor(const ModelHostConfig& config, const ModelInfo& mod
   engine.max_queued_prompt_tokens = limits.max_queued_prompt_tokens;
   engine.max_request_cache_bytes = limits.max_request_cache_bytes;
   engine.page_bytes = model.cache.BytesPerPage();
+  engine.counter = CacheReadCounter(model.cache);
   engine.context_length = limits.max_context_tokens;
   engine.stalled_reader_timeout = limits.stalled_reader_timeout;
   engine.refuse_late = config.refuse_late;
@@ -190,9 +191,11 @@ absl::Status ModelHost::LoadAdapters(const ModelHostConfig& config) {
   adapters_ = std::make_unique<AdapterRegistry>(
       AdapterRegistryOptions{
           .model = checkpoint_->config(),
+          .cache = info_.cache,
           .base_digest =
               [this] { return BaseDigest(checkpoint_->config(), checkpoint_->weights()); },
-          .max_query_tile = std::max<int64_t>(1, room)},
+          .max_query_tile = std::max<int64_t>(1, room),
+          .max_bytes = config.max_adapter_bytes},
       engine_.get());
   for (const AdapterFolder& folder : config.adapters) {
     const absl::StatusOr<AdapterInfo> adapter = adapters_->Load(folder.name, folder.dir);

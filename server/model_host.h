@@ -8,7 +8,7 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/tokenizer/tokenizer.h"
 #include "model/transformer.h"
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 #include "server/engine.h"
 #include "server/model_info.h"
 #include "server/server_config.h"

@@ -57,6 +57,7 @@ FinishedEvent MakeFinishedEvent(const OpenRequest& open, int32_t sample,
   finished.decode = state.last_token() - state.first_token();
   finished.peak_cache_bytes = PeakBytes(use, page_bytes);
   finished.page_seconds = use.page_seconds;
+  finished.reads = open.reads;
   return finished;
 }
 
@@ -70,6 +71,7 @@ RequestRecord MakeRecord(const OpenRequest& open, const absl::Status& status, ab
   record.end_to_end = now - open.request.arrival;
   record.peak_cache_bytes = PeakBytes(use, page_bytes);
   record.page_seconds = use.page_seconds;
+  record.reads = open.reads;
   if (!open.started()) {
     record.queue = now - open.request.arrival;
     return record;

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "model/attention/cache_reads.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/cache_accounts.h"
 #include "server/engine_observer.h"
@@ -33,6 +34,7 @@ struct OpenRequest {
   int32_t cached_prompt_tokens = 0;
   int32_t preemptions = 0;  // of all samples
   int64_t generated_tokens = 0;
+  CacheReads reads;  // all samples
   std::vector<EngineSample> samples;
   int32_t unfinished_samples = 0;
   absl::Time scheduled = absl::InfiniteFuture();    // first step

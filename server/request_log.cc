@@ -74,6 +74,10 @@ void RequestLog::OnEnd(const RequestRecord& record) {
   AddSeconds("total_s", record.end_to_end, &fields);
   fields.Add("peak_cache_bytes", record.peak_cache_bytes);
   fields.Add("page_seconds", record.page_seconds);
+  if (record.reads.causal_keys > 0) {
+    fields.Add("density", record.reads.density());
+    fields.Add("cache_bytes_read", record.reads.bytes());
+  }
   fields.Add("preemptions", int64_t{record.preemptions});
   if (!record.status.ok()) fields.Add("error", record.status.message());
   AddTrace(request.traceparent, &fields);

@@ -41,6 +41,7 @@ struct ModelHostConfig {
   std::vector<AdapterFolder> adapters;  // loaded at the start
   // Folder of adapters that may be loaded later; empty: none may.
   std::string adapter_root;
+  int64_t max_adapter_bytes = 0;  // see AdapterRegistryOptions
   // See EngineConfig; set by the server.
   std::function<void(const absl::Status&)> on_broken;
   // Called when loading begins, and may take its time or fail; set by tests only.

@@ -81,6 +81,9 @@ void AddCache(const EngineStats& engine, const CacheGeometry& cache, Families* o
            ByState(engine, 1), out);
   AddGauge("sieve_kv_bytes", "Bytes of the key/value cache's pages, by the same states.",
            ByState(engine, page_bytes), out);
+  AddGauge("sieve_kv_summary_bytes",
+           "Of sieve_kv_bytes, room for what adapters keep of blocks, by the same states.",
+           ByState(engine, cache.SummaryBytesPerPage()), out);
   AddGauge("sieve_kv_attributed_bytes",
            "Bytes of the key/value cache that live requests account for, each page in equal parts "
            "to those that share it.",
@@ -116,6 +119,32 @@ void AddTotals(const MetricsSnapshot& now, Families* out) {
   AddCounter("sieve_log_lines_dropped_total",
              "Log lines given up because what they are written to was too slow, full or gone.",
              {Unlabelled(now.log_lines_dropped)}, out);
+}
+
+void AddKeys(const std::string& adapter, const CacheReads& reads, std::vector<MetricSample>* out) {
+  const auto of = [&adapter](const char* read, int64_t keys) {
+    return MetricSample{{{"adapter", adapter}, {"read", read}}, static_cast<double>(keys)};
+  };
+  out->push_back(of("exact", reads.exact_keys));
+  out->push_back(of("other", reads.causal_keys - reads.exact_keys));
+}
+
+void AddReads(const MetricsSnapshot& now, Families* out) {
+  std::vector<MetricSample> keys;
+  AddKeys("", now.engine.bare_reads, &keys);
+  for (const AdapterInfo& adapter : now.adapters) AddKeys(adapter.name, adapter.reads, &keys);
+  AddCounter("sieve_attention_keys_total",
+             "Keys before and at computed tokens, of all layers, by adapter (empty: the bare "
+             "model): read exactly, or left out or read through compressed entries.",
+             std::move(keys), out);
+  const CacheReads& reads = now.engine.reads;
+  AddCounter("sieve_kv_read_bytes_total",
+             "Bytes of the cache that attention read, each token counted for itself: keys and "
+             "values, summaries for the choice of blocks, compressed entries.",
+             {Labelled("kind", "keys_values", reads.key_value_bytes),
+              Labelled("kind", "choice", reads.choice_bytes),
+              Labelled("kind", "entries", reads.entry_bytes)},
+             out);
 }
 
 void AddMemory(const MetricsSnapshot& now, Families* out) {
@@ -171,7 +200,7 @@ void AddAdapters(const MetricsSnapshot& now, Families* out) {
   AddGauge("sieve_adapters_loaded", "Adapters that requests can name.",
            {Unlabelled(now.adapters.size())}, out);
   AddCounter("sieve_adapter_requests_total",
-             "Requests that named an adapter, while it was loaded, by its name.",
+             "Requests with an adapter that were queued, by its name.",
              std::move(requests), out);
   AddGauge("sieve_adapter_load_seconds",
            "Time from the call that loaded an adapter until requests could name it.",
@@ -198,6 +227,7 @@ class SnapshotCollector : public prometheus::Collectable {
     AddLoad(now, &families);
     AddCache(now.engine, model_.cache, &families);
     AddTotals(now, &families);
+    AddReads(now, &families);
     AddMemory(now, &families);
     AddStartup(now.startup, &families);
     AddModel(model_, now.engine, &families);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "prometheus/collectable.h"
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 #include "server/engine.h"
 #include "server/model_info.h"
 #include "server/startup_times.h"

@@ -12,11 +12,11 @@
 #include "absl/time/time.h"
 #include "model/chat/chat_format.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/adapters/served_adapter.h"
 #include "server/field_checks.h"
 #include "server/generation.h"
 #include "server/limits.h"
 #include "server/prompt_reader.h"
-#include "server/served_adapter.h"
 #include "sieve/v1/generation.pb.h"
 
 namespace sieve {

@@ -107,6 +107,9 @@ constexpr absl::Duration kLongestWaitForARank = absl::Minutes(20);
 
 constexpr int kExitError = 1;
 constexpr int kExitBadFlags = 2;
+// Of a run that was stopped before its end: EX_TEMPFAIL of sysexits.h. Whoever restarts what failed
+// goes on with it.
+constexpr int kExitStopped = 75;
 
 std::atomic<bool> stop = false;
 static_assert(std::atomic<bool>::is_always_lock_free);
@@ -307,7 +310,7 @@ int Main(int argc, char** argv) {
   const absl::Status status = found->second();
   if (status.ok()) return 0;
   std::cerr << status.message() << "\n";
-  return absl::IsCancelled(status) ? 0 : kExitError;
+  return absl::IsCancelled(status) ? kExitStopped : kExitError;
 }
 
 }  // namespace

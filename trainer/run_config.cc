@@ -19,14 +19,6 @@ absl::Status Invalid(absl::string_view key, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(key, " must be ", expected));
 }
 
-absl::Status CheckKeys(const json& object, const std::set<std::string>& known) {
-  if (!object.is_object()) return absl::InvalidArgumentError("an object is expected");
-  for (const auto& [key, value] : object.items()) {
-    if (!known.contains(key)) return absl::InvalidArgumentError(absl::StrCat("unknown key ", key));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status GetTexts(const json& object, const char* key, std::vector<std::string>* out) {
   if (!object.contains(key)) return absl::OkStatus();
   if (!object[key].is_array()) return Invalid(key, "an array of texts");

@@ -118,7 +118,9 @@ absl::Status SaveState(const TrainingState& state, const std::string& fingerprin
   absl::Status status = WriteTensors(state, fresh + "/" + kTensorsFile);
   if (status.ok()) status = WriteProgress(state, fingerprint, fresh + "/" + kProgressFile);
   if (status.ok()) status = SyncFolder(fresh);
-  return status.ok() ? ReplaceFolder(fresh, dir) : status;
+  if (status.ok()) return ReplaceFolder(fresh, dir);
+  std::filesystem::remove_all(fresh, error);  // a full disk has no room for half a state
+  return status;
 }
 
 absl::Status LoadState(const std::vector<StageConfig>& stages, const std::string& fingerprint,

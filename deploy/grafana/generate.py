@@ -230,6 +230,17 @@ MEMORY = dashboard(
                (("active", total("sieve_kv_bytes", matchers='state="active"')),
                 ("attributed to requests", total("sieve_kv_attributed_bytes")))),
          PREFIX_HITS),
+        (Panel("Density by adapter", "percentunit",
+               "Part of the keys before and at a token that attention reads exactly, all layers. Without an adapter it is 1.",
+               (("{{adapter}}", f"""{rate('sieve_attention_keys_total', by='adapter', matchers='read="exact"')} / """
+                 + rate("sieve_attention_keys_total", by="adapter")),), maximum=1),
+         Panel("Cache read by kind", "suffix: bytes/s",
+               "Keys and values, the summaries by which adapters choose blocks, and the compressed entries of the other blocks. Each "
+               "token counts for itself: what the tokens of a prompt share is fetched less often.",
+               (("{{kind}}", rate("sieve_kv_read_bytes_total", by="kind")),), stacked=True),
+         Panel("Summaries in the cache", "bytes",
+               "The part of the cache's bytes that is room for what adapters keep of blocks.",
+               (("{{state}}", total("sieve_kv_summary_bytes", by="state")),), stacked=True)),
         (Panel("Preemptions", "suffix: /s",
                "Sequences that lost their pages to more important ones. Answers stay the same; time is lost.",
                (("{{instance}}", f"rate(sieve_preemptions_total{SELECTED}[$__rate_interval])"),)),

@@ -1,8 +1,11 @@
 #include "model/adapter/adapter_file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -15,7 +18,6 @@
 #include "model/adapter/adapter_json.h"
 #include "model/checkpoint/durable_file.h"
 #include "model/checkpoint/json.h"
-#include "model/checkpoint/mapped_file.h"
 #include "model/checkpoint/quoted.h"
 #include "model/checkpoint/safetensors.h"
 #include "model/checkpoint/safetensors_writer.h"
@@ -126,21 +128,6 @@ std::string DigestOf(std::string_view config, std::string_view tensors) {
 // Of a configuration; a long one is mostly a long name of the base model.
 constexpr int64_t kMaxConfigBytes = 64 << 10;
 
-absl::StatusOr<MappedFile> CopyConfig(const std::string& dir) {
-  return MappedFile::Copy(absl::StrCat(dir, "/", kAdapterConfigFile), kMaxConfigBytes);
-}
-
-absl::StatusOr<AdapterConfig> ParseConfig(const MappedFile& file) {
-  const absl::StatusOr<nlohmann::json> object = ParseJsonObject(file.bytes());
-  absl::Status status = object.status();
-  if (status.ok()) {
-    absl::StatusOr<AdapterConfig> config = AdapterConfigFromJson(*object);
-    if (config.ok()) return config;
-    status = config.status();
-  }
-  return Annotate(file.path(), status);
-}
-
 // What the tensors of a configuration can take in a file, with its header.
 int64_t MaxTensorBytes(const AdapterConfig& config) {
   constexpr int64_t kHeaderBytesATensor = 1 << 10;
@@ -149,37 +136,6 @@ int64_t MaxTensorBytes(const AdapterConfig& config) {
     bytes += SizeOf(tensor) * static_cast<int64_t>(sizeof(float)) + kHeaderBytesATensor;
   }
   return config.num_layers * bytes + (1 << 20);
-}
-
-// Both files are copied before anything is made of them: what is digested is what is served,
-// whoever writes to them meanwhile.
-absl::StatusOr<Adapter> ReadFolder(const std::string& dir) {
-  const absl::StatusOr<MappedFile> config_file = CopyConfig(dir);
-  if (!config_file.ok()) return config_file.status();
-  absl::StatusOr<AdapterConfig> config = ParseConfig(*config_file);
-  if (!config.ok()) return config.status();
-  const std::string path = absl::StrCat(dir, "/", kAdapterTensorsFile);
-  absl::StatusOr<MappedFile> tensors = MappedFile::Copy(path, MaxTensorBytes(*config));
-  if (!tensors.ok()) return tensors.status();
-  Adapter adapter;
-  adapter.config = *std::move(config);
-  adapter.digest = DigestOf(config_file->bytes(), tensors->bytes());
-  const absl::StatusOr<std::unique_ptr<SafetensorsFile>> file =
-      SafetensorsFile::Read(*std::move(tensors), /*max_dimensions=*/3);
-  if (!file.ok()) return file.status();
-  const absl::Status status = TensorReader(**file).Read(&adapter);
-  if (!status.ok()) return Annotate(path, status);
-  return adapter;
-}
-
-// Which folder a path is: another one after it was replaced.
-absl::StatusOr<std::pair<dev_t, ino_t>> IdentityOf(const std::string& dir) {
-  struct stat info = {};
-  if (stat(dir.c_str(), &info) != 0) return absl::ErrnoToStatus(errno, dir);
-  if (!S_ISDIR(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(dir, ": not a folder"));
-  }
-  return std::make_pair(info.st_dev, info.st_ino);
 }
 
 absl::Status CheckToWrite(const Adapter& adapter, DType dtype) {
@@ -256,22 +212,102 @@ absl::Status WriteFiles(const Adapter& adapter, const std::string& dir, DType dt
 
 }  // namespace
 
-absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& dir) {
-  const absl::StatusOr<MappedFile> file = CopyConfig(dir);
+absl::StatusOr<AdapterDir> AdapterDir::Open(const std::string& dir) {
+  const int descriptor = open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor >= 0) return AdapterDir(descriptor, dir, /*follow_links=*/true);
+  if (errno != ENOTDIR) return absl::ErrnoToStatus(errno, dir);
+  return absl::InvalidArgumentError(absl::StrCat(dir, ": not a folder"));
+}
+
+absl::StatusOr<AdapterDir> AdapterDir::OpenIn(const std::string& root, const std::string& name) {
+  const absl::StatusOr<AdapterDir> above = Open(root);
+  if (!above.ok()) return above.status();
+  if (name.find('/') != std::string::npos || name == "..") {
+    return absl::InvalidArgumentError(absl::StrCat(Quoted(name), ": not a folder's name"));
+  }
+  const int descriptor =
+      openat(above->descriptor_, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  if (descriptor >= 0) return AdapterDir(descriptor, name, /*follow_links=*/false);
+  const int error = errno;
+  struct stat info = {};
+  if (error == ENOTDIR || error == ELOOP) {
+    const bool link = fstatat(above->descriptor_, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+                      S_ISLNK(info.st_mode);
+    if (!link) return absl::InvalidArgumentError(absl::StrCat(name, ": not a folder"));
+    return absl::PermissionDeniedError(
+        absl::StrCat(name, ": is a symbolic link; expected a folder in the root itself"));
+  }
+  return absl::ErrnoToStatus(error, name);
+}
+
+AdapterDir::AdapterDir(AdapterDir&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      path_(other.path_),
+      follow_links_(other.follow_links_) {}
+
+AdapterDir::~AdapterDir() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+absl::StatusOr<MappedFile> AdapterDir::Copy(const char* name, int64_t max_bytes) const {
+  absl::StatusOr<MappedFile> file = MappedFile::CopyIn(descriptor_, name, follow_links_,
+                                                       absl::StrCat(path_, "/", name), max_bytes);
+  struct stat info = {};
+  if (absl::IsNotFound(file.status()) && fstat(descriptor_, &info) == 0 && info.st_nlink == 0) {
+    return absl::UnavailableError(
+        absl::StrCat(path_, ": the folder was replaced while it was read; try again"));
+  }
+  return file;
+}
+
+absl::StatusOr<AdapterConfig> AdapterDir::ParseConfig(const MappedFile& file) const {
+  const absl::StatusOr<nlohmann::json> object = ParseJsonObject(file.bytes());
+  absl::Status status = object.status();
+  if (status.ok()) {
+    absl::StatusOr<AdapterConfig> config = AdapterConfigFromJson(*object);
+    if (config.ok()) return config;
+    status = config.status();
+  }
+  return Annotate(file.path(), status);
+}
+
+absl::StatusOr<AdapterConfig> AdapterDir::ReadConfig() const {
+  const absl::StatusOr<MappedFile> file = Copy(kAdapterConfigFile, kMaxConfigBytes);
   if (!file.ok()) return file.status();
   return ParseConfig(*file);
 }
 
-absl::StatusOr<Adapter> OpenAdapter(const std::string& dir) {
-  const auto before = IdentityOf(dir);
-  if (!before.ok()) return before.status();
-  absl::StatusOr<Adapter> adapter = ReadFolder(dir);
-  const auto after = IdentityOf(dir);
-  if (!after.ok() || *after != *before) {
-    return absl::UnavailableError(
-        absl::StrCat(dir, ": the folder was replaced while it was read; try again"));
-  }
+// Both files are copied before anything is made of them: what is digested is what is served,
+// whoever writes to them meanwhile.
+absl::StatusOr<Adapter> AdapterDir::Read() const {
+  const absl::StatusOr<MappedFile> config_file = Copy(kAdapterConfigFile, kMaxConfigBytes);
+  if (!config_file.ok()) return config_file.status();
+  absl::StatusOr<AdapterConfig> config = ParseConfig(*config_file);
+  if (!config.ok()) return config.status();
+  absl::StatusOr<MappedFile> tensors = Copy(kAdapterTensorsFile, MaxTensorBytes(*config));
+  if (!tensors.ok()) return tensors.status();
+  Adapter adapter;
+  adapter.config = *std::move(config);
+  adapter.digest = DigestOf(config_file->bytes(), tensors->bytes());
+  const std::string path = tensors->path();
+  const absl::StatusOr<std::unique_ptr<SafetensorsFile>> file =
+      SafetensorsFile::Read(*std::move(tensors), /*max_dimensions=*/3);
+  if (!file.ok()) return file.status();
+  const absl::Status status = TensorReader(**file).Read(&adapter);
+  if (!status.ok()) return Annotate(path, status);
   return adapter;
+}
+
+absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& dir) {
+  const absl::StatusOr<AdapterDir> folder = AdapterDir::Open(dir);
+  if (!folder.ok()) return folder.status();
+  return folder->ReadConfig();
+}
+
+absl::StatusOr<Adapter> OpenAdapter(const std::string& dir) {
+  const absl::StatusOr<AdapterDir> folder = AdapterDir::Open(dir);
+  if (!folder.ok()) return folder.status();
+  return folder->Read();
 }
 
 absl::Status CheckAdapterFits(const AdapterConfig& adapter, const ModelConfig& model,

@@ -3,11 +3,13 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/dtype.h"
 #include "model/adapter/adapter.h"
+#include "model/checkpoint/mapped_file.h"
 #include "model/config.h"
 
 namespace sieve {
@@ -16,12 +18,44 @@ namespace sieve {
 inline constexpr char kAdapterConfigFile[] = "adapter_config.json";
 inline constexpr char kAdapterTensorsFile[] = "adapter_model.safetensors";
 
+// An adapter's folder, open: what stands at its path later does not matter.
+class AdapterDir {
+ public:
+  // NOT_FOUND, INVALID_ARGUMENT when it is no folder.
+  static absl::StatusOr<AdapterDir> Open(const std::string& dir);
+
+  // The folder `name`, which is no path, of the folder `root`. Neither it nor its files may be
+  // links (PERMISSION_DENIED), so that nobody who writes to the root leads the reader out of it.
+  // Errors call it `name`.
+  static absl::StatusOr<AdapterDir> OpenIn(const std::string& root, const std::string& name);
+
+  AdapterDir(AdapterDir&& other) noexcept;
+  AdapterDir& operator=(AdapterDir&&) = delete;
+  ~AdapterDir();
+
+  // See ReadAdapterConfig and OpenAdapter.
+  absl::StatusOr<AdapterConfig> ReadConfig() const;
+  absl::StatusOr<Adapter> Read() const;
+
+ private:
+  AdapterDir(int descriptor, std::string path, bool follow_links)
+      : descriptor_(descriptor), path_(std::move(path)), follow_links_(follow_links) {}
+
+  absl::StatusOr<MappedFile> Copy(const char* name, int64_t max_bytes) const;
+  absl::StatusOr<AdapterConfig> ParseConfig(const MappedFile& file) const;
+
+  int descriptor_;
+  const std::string path_;  // for messages
+  const bool follow_links_;
+};
+
 // Reads an adapter's configuration alone. The errors of OpenAdapter.
 absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& dir);
 
 // Reads an adapter, with its digest. NOT_FOUND when a file is missing; INVALID_ARGUMENT with file,
 // key or tensor, and reason, for anything malformed, truncated, missing, unknown, of another shape,
-// not finite or of another format version; UNAVAILABLE when the folder was replaced meanwhile.
+// not finite or of another format version; UNAVAILABLE when the folder was removed meanwhile, as
+// one is that another takes the place of.
 absl::StatusOr<Adapter> OpenAdapter(const std::string& dir);
 
 // INVALID_ARGUMENT, saying which model the adapter is for, which one is loaded and in what they

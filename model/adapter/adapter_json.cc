@@ -1,7 +1,7 @@
 #include "model/adapter/adapter_json.h"
 
-#include <algorithm>
 #include <array>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -146,7 +146,7 @@ class Reader {
 
   template <typename Value>
   void operator()(const char* key, Value& value) {
-    known_.push_back(key);
+    known_.insert(key);
     if (!status_.ok()) return;
     const auto field = object_.find(key);
     const absl::Status status = field == object_.end() || field->is_null()
@@ -158,19 +158,15 @@ class Reader {
   }
 
   absl::Status Finish() const {
-    for (const auto& [key, value] : object_.items()) {
-      if (std::find(known_.begin(), known_.end(), key) == known_.end()) {
-        return absl::InvalidArgumentError(absl::StrCat("unknown key ", Quoted(key)));
-      }
-    }
-    return status_;
+    const absl::Status unknown = CheckKeys(object_, known_);
+    return unknown.ok() ? status_ : unknown;
   }
 
   const absl::Status& status() const { return status_; }
 
  private:
   const json& object_;
-  std::vector<std::string> known_;
+  std::set<std::string> known_;
   absl::Status status_;
 };
 

@@ -222,13 +222,20 @@ void NsaAttention::Forward(const AttentionArgs& args, WorkerScratch scratch,
                           .rope_interleaved = rope_interleaved_};
   int64_t pieces = 0;
   for (const int32_t s : args.sequences) pieces += CountPieces(*args.batch, s);
-  pool->ParallelFor(pieces * config.num_kv_heads, [&](int64_t task, int worker) {
+  // A group's heads share their choice and the keys best in one task; where that leaves threads
+  // idle, as with one sequence that generates, each head is one and makes the choice again.
+  const int64_t group = config.num_heads / config.num_kv_heads;
+  const int64_t heads_a_task = pieces * config.num_kv_heads >= pool->num_threads() ? group : 1;
+  const int64_t tasks_a_piece = config.num_heads / heads_a_task;
+  pool->ParallelFor(pieces * tasks_a_piece, [&](int64_t task, int worker) {
     // Last pieces first: they have the longest contexts.
-    int64_t piece = pieces - 1 - task / config.num_kv_heads;
+    int64_t piece = pieces - 1 - task / tasks_a_piece;
+    const int64_t head = task % tasks_a_piece * heads_a_task;
+    const NsaHeads heads = {head / group, head % group, head % group + heads_a_task};
     for (const int32_t s : args.sequences) {
       const int64_t own = CountPieces(*args.batch, s);
       if (piece < own) {
-        AttendPiece(layer, PieceAt(args, s, piece), task % config.num_kv_heads, scratch.of(worker));
+        AttendPiece(layer, PieceAt(args, s, piece), heads, scratch.of(worker));
         return;
       }
       piece -= own;

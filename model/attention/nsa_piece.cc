@@ -11,6 +11,7 @@
 #include "kernels/matmul.h"
 #include "kernels/merge.h"
 #include "kernels/paged_attention.h"
+#include "model/attention/candidate_blocks.h"
 #include "model/cache/geometry.h"
 
 namespace sieve {
@@ -81,25 +82,26 @@ bool HasBit(uint64_t bits, int64_t i) { return (bits >> i & 1) != 0; }
 
 class PieceAttention {
  public:
-  PieceAttention(const NsaLayer& layer, const NsaPiece& piece, int64_t kv_head,
+  PieceAttention(const NsaLayer& layer, const NsaPiece& piece, const NsaHeads& heads,
                  const Workspace& work)
       : c_(*layer.config),
         layer_(layer),
         piece_(piece),
         args_(*piece.args),
-        kv_head_(kv_head),
+        kv_head_(heads.kv_head),
+        heads_(heads),
         work_(work),
         d_(c_.head_dim),
         group_(c_.num_heads / c_.num_kv_heads),
         scale_(1.0f / std::sqrt(static_cast<float>(d_))),
         block_table_(args_.batch->block_tables.data() +
                      piece.sequence * args_.batch->block_table_stride),
-        q_(args_.q + piece.begin * args_.q_stride + kv_head * group_ * d_),
-        out_(args_.out + piece.begin * args_.out_stride + kv_head * group_ * d_),
+        q_(args_.q + piece.begin * args_.q_stride + kv_head_ * group_ * d_),
+        out_(args_.out + piece.begin * args_.out_stride + kv_head_ * group_ * d_),
         everyone_(~uint64_t{0} >> (64 - piece.count)),
         own_block_(piece.first_position / kPageTokens),
-        candidates_begin_(std::min(c_.sink_blocks, own_block_)),
-        candidates_end_(std::max(candidates_begin_, own_block_ - c_.window_blocks)) {}
+        candidates_begin_(CandidateBlocks(c_, own_block_).begin),
+        candidates_end_(CandidateBlocks(c_, own_block_).end) {}
 
   void Run() {
     Select();
@@ -234,6 +236,8 @@ class PieceAttention {
     for (int64_t i = 0; i < candidates(); ++i) {
       work_.blocks_read[0] = static_cast<int32_t>(candidates_begin_ + i);
       PagedAttentionParams params = Attention(work_.out[0], group_ * d_, work_.lse[0]);
+      params.head_begin = 0;  // the choice is the group's
+      params.head_end = group_;
       params.num_blocks = 1;
       params.readers = nullptr;
       PagedAttention(params, work_.attention);
@@ -256,8 +260,8 @@ class PieceAttention {
             .tokens = piece_.count,
             .first_position = piece_.first_position,
             .group = group_,
-            .head_begin = 0,
-            .head_end = group_,
+            .head_begin = heads_.begin,
+            .head_end = heads_.end,
             .scale = scale_,
             .blocks = work_.blocks_read,
             .num_blocks = 0,
@@ -307,19 +311,20 @@ class PieceAttention {
   // Attention of one token to the compressed entries of the first `count` blocks of
   // work_.blocks_read.
   void AttendCompressed(int64_t t, int64_t count) {
-    for (int64_t h = 0; h < group_; ++h) work_.head_bias[h] = HeadBias(t, h);
+    const int64_t first = heads_.begin;
+    for (int64_t h = first; h < heads_.end; ++h) work_.head_bias[h] = HeadBias(t, h);
     CompressedAttention({.layout = *layer_.layout,
                          .summaries = args_.summaries,
                          .kv_head = kv_head_,
                          .block_table = block_table_,
                          .blocks = work_.blocks_read,
                          .num_blocks = count,
-                         .q = q(t),
-                         .group = group_,
+                         .q = q(t) + first * d_,
+                         .group = heads_.end - first,
                          .scale = scale_,
-                         .head_bias = work_.head_bias,
-                         .out = work_.compressed_out,
-                         .log_sum_exp = work_.compressed_lse},
+                         .head_bias = work_.head_bias + first,
+                         .out = work_.compressed_out + first * d_,
+                         .log_sum_exp = work_.compressed_lse + first},
                         work_.compressed);
   }
 
@@ -346,7 +351,7 @@ class PieceAttention {
       }
     }
     AttendCompressed(t, rest);
-    for (int64_t h = 0; h < group_; ++h) {
+    for (int64_t h = heads_.begin; h < heads_.end; ++h) {
       const int64_t row = t * group_ + h;
       double weights[3] = {work_.compressed_lse[h] + Gamma(t, 0, h), work_.lse[0][row], 0};
       if (c_.branch_biases) {
@@ -362,7 +367,7 @@ class PieceAttention {
   void CombineLiterally(int64_t t) {
     for (int64_t b = 0; b < own_block_; ++b) work_.blocks_read[b] = static_cast<int32_t>(b);
     AttendCompressed(t, own_block_);
-    for (int64_t h = 0; h < group_; ++h) {
+    for (int64_t h = heads_.begin; h < heads_.end; ++h) {
       const double weights[] = {Sigmoid(Gamma(t, 0, h)), Sigmoid(Gamma(t, 1, h)),
                                 Sigmoid(Gamma(t, 2, h))};
       Write(t, h, weights, std::size(weights));
@@ -381,6 +386,7 @@ class PieceAttention {
   const NsaPiece& piece_;
   const AttentionArgs& args_;
   const int64_t kv_head_;
+  const NsaHeads& heads_;
   const Workspace& work_;
   const int64_t d_;
   const int64_t group_;
@@ -402,11 +408,12 @@ int64_t NsaPieceScratchFloats(const AdapterConfig& config, const SummaryLayout& 
   return arena.used();
 }
 
-void AttendPiece(const NsaLayer& layer, const NsaPiece& piece, int64_t kv_head, float* scratch) {
+void AttendPiece(const NsaLayer& layer, const NsaPiece& piece, const NsaHeads& heads,
+                 float* scratch) {
   const int64_t blocks = piece.first_position / kPageTokens + 1;
   Arena arena(scratch);
   const Workspace work(*layer.config, *layer.layout, piece.count, blocks, &arena);
-  PieceAttention(layer, piece, kv_head, work).Run();
+  PieceAttention(layer, piece, heads, work).Run();
 }
 
 }  // namespace sieve

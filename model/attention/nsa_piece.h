@@ -32,9 +32,19 @@ struct NsaPiece {
 int64_t NsaPieceScratchFloats(const AdapterConfig& config, const SummaryLayout& layout,
                               int64_t tokens, int64_t blocks);
 
-// Writes the output of the piece's tokens and the query heads of `kv_head`. Single-threaded. What a
-// token gets does not depend on the others of the piece, unless it is shared.
-void AttendPiece(const NsaLayer& layer, const NsaPiece& piece, int64_t kv_head, float* scratch);
+// Query heads of one key/value head: those that the choice of blocks is made for are all of its
+// group, those that are attended for [begin, end) of it.
+struct NsaHeads {
+  int64_t kv_head = 0;
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// Writes the output of the piece's tokens and of `heads`. Single-threaded. What a token and a head
+// get does not depend on the others of the piece, unless it is shared, nor on which heads there
+// are.
+void AttendPiece(const NsaLayer& layer, const NsaPiece& piece, const NsaHeads& heads,
+                 float* scratch);
 
 }  // namespace sieve
 

@@ -53,4 +53,12 @@ SummaryLayout SummaryLayoutOf(const AdapterConfig& c, DType cache_dtype) {
   return out;
 }
 
+// They lie in this order.
+SummaryParts PartsOf(const SummaryLayout& layout) {
+  const int64_t entries = layout.entry_keys >= 0 ? layout.entry_keys : layout.bytes;
+  const int64_t codes = layout.index_codes >= 0 ? layout.index_codes : entries;
+  const int64_t index = layout.index_lo >= 0 ? layout.index_lo : codes;
+  return {.statistics = index, .index = entries - index, .entries = layout.bytes - entries};
+}
+
 }  // namespace sieve

@@ -2,11 +2,11 @@
 
 #include <cmath>
 #include <limits>
-#include <set>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "model/checkpoint/mapped_file.h"
+#include "model/checkpoint/quoted.h"
 
 namespace sieve {
 namespace {
@@ -65,6 +65,16 @@ absl::StatusOr<json> ReadJsonObject(const std::string& path) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": ", object.status().message()));
   }
   return object;
+}
+
+absl::Status CheckKeys(const json& object, const std::set<std::string>& known) {
+  if (!object.is_object()) return absl::InvalidArgumentError("not a JSON object");
+  for (const auto& [key, value] : object.items()) {
+    if (!known.contains(key)) {
+      return absl::InvalidArgumentError(absl::StrCat("unknown key ", Quoted(key)));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status GetField(const json& object, const char* key, int64_t& value) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,10 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text);
 
 // Reads and parses a file of at most 64 MiB; errors name it. NOT_FOUND when there is none.
 absl::StatusOr<nlohmann::json> ReadJsonObject(const std::string& path);
+
+// INVALID_ARGUMENT, naming it, for a value that is no object and for a key that is none of `known`:
+// misspelt, it would be a default that nobody asked for.
+absl::Status CheckKeys(const nlohmann::json& object, const std::set<std::string>& known);
 
 // Fields of an object. An absent or null field leaves `value` as it is. INVALID_ARGUMENT, naming
 // the key, when it is of another type, or not finite, or does not fit.

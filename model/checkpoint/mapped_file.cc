@@ -34,9 +34,12 @@ struct OpenFile {
   size_t size = 0;
 };
 
-absl::StatusOr<OpenFile> OpenRegular(const std::string& path) {
-  // Without O_NONBLOCK opening a pipe would wait for its writer.
-  OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+// Without O_NONBLOCK opening a pipe would wait for its writer.
+constexpr int kOpenFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+
+// Takes what open() returned for `path`.
+absl::StatusOr<OpenFile> CheckRegular(const std::string& path, int descriptor) {
+  OpenFile file(descriptor);
   struct stat info = {};
   if (file.fd < 0 || fstat(file.fd, &info) != 0) return absl::ErrnoToStatus(errno, path);
   if (!S_ISREG(info.st_mode)) {
@@ -63,7 +66,7 @@ absl::Status ReadAll(const std::string& path, const OpenFile& file, char* data) 
 }  // namespace
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
-  const absl::StatusOr<OpenFile> file = OpenRegular(path);
+  const absl::StatusOr<OpenFile> file = CheckRegular(path, open(path.c_str(), kOpenFlags));
   if (!file.ok()) return file.status();
   if (file->size == 0) return MappedFile(path, {});
   void* data = mmap(nullptr, file->size, PROT_READ, MAP_SHARED, file->fd, 0);
@@ -72,7 +75,22 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
 }
 
 absl::StatusOr<MappedFile> MappedFile::Copy(const std::string& path, int64_t max_bytes) {
-  const absl::StatusOr<OpenFile> file = OpenRegular(path);
+  return CopyOpen(path, open(path.c_str(), kOpenFlags), max_bytes);
+}
+
+absl::StatusOr<MappedFile> MappedFile::CopyIn(int folder, const std::string& name,
+                                              bool follow_links, const std::string& path,
+                                              int64_t max_bytes) {
+  const int descriptor = openat(folder, name.c_str(), kOpenFlags | (follow_links ? 0 : O_NOFOLLOW));
+  if (descriptor < 0 && errno == ELOOP) {
+    return absl::PermissionDeniedError(absl::StrCat(path, ": is a symbolic link; expected a file"));
+  }
+  return CopyOpen(path, descriptor, max_bytes);
+}
+
+absl::StatusOr<MappedFile> MappedFile::CopyOpen(const std::string& path, int descriptor,
+                                                int64_t max_bytes) {
+  const absl::StatusOr<OpenFile> file = CheckRegular(path, descriptor);
   if (!file.ok()) return file.status();
   if (file->size > static_cast<size_t>(max_bytes)) {
     return absl::InvalidArgumentError(

@@ -20,6 +20,10 @@ class MappedFile {
   // Copies a file that others may write to. Also INVALID_ARGUMENT when it has more than
   // `max_bytes`, UNAVAILABLE when it becomes shorter meanwhile.
   static absl::StatusOr<MappedFile> Copy(const std::string& path, int64_t max_bytes);
+  // The same of the file `name` in an open folder; PERMISSION_DENIED for a link unless they are
+  // followed. Errors call it `path`.
+  static absl::StatusOr<MappedFile> CopyIn(int folder, const std::string& name, bool follow_links,
+                                           const std::string& path, int64_t max_bytes);
 
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -31,6 +35,8 @@ class MappedFile {
 
  private:
   MappedFile(std::string path, std::string_view bytes);
+  static absl::StatusOr<MappedFile> CopyOpen(const std::string& path, int descriptor,
+                                             int64_t max_bytes);
 
   std::string path_;
   std::string_view bytes_;

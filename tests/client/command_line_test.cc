@@ -122,6 +122,22 @@ TEST(CommandLineTest, TokenIdPrompts) {
   ExpectRefused({"generate", "--token_ids=1", "text"}, "--token_ids stands alone");
 }
 
+TEST(CommandLineTest, Compare) {
+  const auto line = Parse({"compare", "--adapter=a", "--max_tokens=3", "--together", "Hello"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->command, Command::kCompare);
+  EXPECT_EQ(line->generate.adapter(), "a");
+  EXPECT_EQ(line->generate.text().text(), "Hello");
+  EXPECT_EQ(line->generate.stop().max_tokens(), 3);
+  EXPECT_TRUE(line->together);
+  EXPECT_EQ(Parse({"compare", "--adapter=a"})->generate.text().text(), "from standard input");
+  EXPECT_EQ(Parse({"compare", "--adapter=a", "--chat", "x"})->generate.chat().messages_size(), 1);
+  ExpectRefused({"compare", "Hello"}, "--adapter NAME");
+  ExpectRefused({"compare", "--adapter=a", "--n=2", "x"}, "leave out --n");
+  ExpectRefused({"compare", "--adapter=a", "--logprobs=0", "x"}, "leave out --logprobs");
+  ExpectRefused({"generate", "--together", "x"}, "unknown flag --together");
+}
+
 TEST(CommandLineTest, TokenizeAndDetokenize) {
   const auto line = Parse({"tokenize", "--parse_special_tokens", "--nobos", "a b"});
   ASSERT_TRUE(line.ok()) << line.status();

@@ -62,6 +62,22 @@ TEST_F(GenerateTest, StatsGoToErr) {
               HasSubstr("2 tokens after a prompt of 30, of which 20 cached; max_tokens"));
 }
 
+TEST_F(GenerateTest, StatsTellWhatWasReadOfTheCache) {
+  v1::GenerateEvent finished = FinishedEventOf(v1::FINISH_REASON_MAX_TOKENS);
+  v1::CacheReads* reads = finished.mutable_finished()->mutable_reads();
+  reads->set_causal_keys(800);
+  reads->set_exact_keys(300);
+  reads->set_key_value_bytes(3 << 20);
+  reads->set_choice_bytes(1 << 19);
+  reads->set_entry_bytes(1 << 18);
+  Play({AcceptedEventOf(30, 20), DeltaEventOf("a"), finished});
+  Session session = server_.MakeSession();
+  session.stats = true;
+  EXPECT_EQ(RunGenerate(session, request_), ExitCode::kOk);
+  EXPECT_THAT(server_.err.str(),
+              HasSubstr("max_tokens; read 37.5 % of the keys, 3.75 MiB of the cache)"));
+}
+
 TEST_F(GenerateTest, SeveralSamplesComeInOrder) {
   request_.set_num_samples(2);
   Play({AcceptedEventOf(3, 0), DeltaEventOf("b1", 1), DeltaEventOf("a1", 0), DeltaEventOf("b2", 1),

@@ -83,6 +83,14 @@ def test_flags_are_the_servers(flags, model_file):
         pass
 
 
+def test_adapters_lie_among_the_models():
+    done = docker_compose_config({**os.environ, **ENVIRONMENT, "SIEVE_ADAPTER": "a=/models/a",
+                                  "SIEVE_ADAPTER_ROOT": "/models/adapters"})
+    assert done.returncode == 0, done.stderr
+    given = server_flags.parse(yaml.safe_load(done.stdout)["services"]["server"]["command"])
+    assert given["adapter"] == "a=/models/a" and given["adapter_root"] == "/models/adapters"
+
+
 def test_time_to_end_well(compose, flags):
     grace = server_flags.seconds(compose["services"]["server"]["stop_grace_period"])
     assert grace >= server_flags.seconds(flags["drain_grace"]) + 10

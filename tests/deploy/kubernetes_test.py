@@ -271,12 +271,16 @@ def secrets(tmp_path):
     certificate, key = authority.issue("sieve")
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"keys": [{"sha256": "0" * 64, "tenant": "nobody"}]}))
-    return {"tls_cert": certificate, "tls_key": key, "tls_ca": authority.certificate, "api_keys": keys}
+    adapters = tmp_path / "adapters"
+    adapters.mkdir()
+    return {"tls_cert": certificate, "tls_key": key, "tls_ca": authority.certificate, "api_keys": keys,
+            "adapter_root": adapters}
 
 
 def test_secrets_are_mounted(rendered):
     folders = {mount["mountPath"] for mount in rendered.container["volumeMounts"]}
-    for name in rendered.flags.keys() & {"tls_cert", "tls_key", "tls_client_ca", "api_keys", "model"}:
+    for name in rendered.flags.keys() & {"tls_cert", "tls_key", "tls_client_ca", "api_keys", "model",
+                                         "adapter_root"}:
         assert os.path.dirname(rendered.flags[name]) in folders, name
 
 
@@ -306,5 +310,5 @@ def replaced(arguments, values):
 
 def test_the_secured_overlay_is_secured():
     flags = Rendered(FOLDER / "overlays/cpu-secured").flags
-    assert {"tls_cert", "tls_key", "api_keys", "metrics_public"} <= flags.keys()
+    assert {"tls_cert", "tls_key", "api_keys", "metrics_public", "adapter_root"} <= flags.keys()
     assert "insecure" not in flags

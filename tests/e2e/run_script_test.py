@@ -87,7 +87,35 @@ def test_a_port_that_is_taken():
     assert f"port {port} is taken" in err
 
 
+@pytest.fixture(scope="module")
+def adapter_dir(model_file, tmp_path_factory):
+    """An adapter without parameters, that reads little."""
+    folder = tmp_path_factory.mktemp("adapters") / "mean"
+    tool = [ROOT / "bazel-bin/model/adapter/adapter_tool", "init", f"--model={model_file}", f"--out={folder}",
+            "--selector=mean", "--window_blocks=2", "--selected_blocks=2"]
+    done = subprocess.run(tool, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_an_adapter_answers_beside_the_bare_model(adapter_dir):
+    status, out, err = run("--once", "--adapter", adapter_dir, "--max-tokens", "8", "--", "--device=cpu")
+    assert status == 0, err
+    assert "--- bare model ---\n" in out and "--- mean ---\n" in out
+    read = re.search(r"keys read +100 % +([\d.]+) %", err)
+    assert read and float(read.group(1)) < 30, err
+
+
+def test_an_adapter_by_another_name_and_a_prompt(adapter_dir):
+    status, out, err = run("--once", "--adapter", f"sparse={adapter_dir}", *ASK, "--", "--device=cpu")
+    assert status == 0, err
+    answers = out.split("--- sparse ---\n")
+    assert len(answers) == 2 and answers[0].endswith(answers[1]), "a short context is read whole"
+
+
 @pytest.mark.parametrize("arguments, part", [
+    (("--once", "--adapter", "/no/such/adapter"), "/no/such/adapter/adapter_config.json"),
+    (("--once", "--adapter", ".x=/tmp"), 'the name ".x" is none'),
     (("--once", "--model", "/no/such/model"), "/no/such/model"),
     (("--once", "--port", "70000"), "expected a number from 1 to 65535"),
     (("--bogus",), "unknown argument: --bogus"),

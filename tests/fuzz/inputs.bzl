@@ -1,6 +1,14 @@
 """The kept inputs of each fuzz target (written by update_inputs.py)."""
 
 INPUTS = {
+    "adapter": [
+        "corpus/adapter/cut_short",
+        "corpus/adapter/index",
+        "corpus/adapter/large_numbers",
+        "corpus/adapter/literal_bf16",
+        "corpus/adapter/not_finite",
+        "corpus/adapter/without_tensors",
+    ],
     "api_keys": [
         "corpus/api_keys/bad_fields",
         "corpus/api_keys/none",

@@ -10,10 +10,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
+#include "model/adapter/adapter_file.h"
 #include "sieve/v1/generation.pb.h"
 #include "tests/fuzz/check.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/request_kind.h"
+#include "tests/model/attention/random_adapter.h"
 #include "tests/testdata/files.h"
 #include "tests/testdata/gguf_writer.h"
 #include "tests/testdata/tiny_llama.h"
@@ -159,6 +161,49 @@ void AddSafetensors(const Seeds& seeds) {
   add("empty", "{}", 0);
   seeds.Add("safetensors", "shard_outside",
             JoinParts({R"({"weight_map":{"a":"../model.safetensors"}})", "x"}));
+}
+
+void AddAdapters(const Seeds& seeds) {
+  ModelConfig model;
+  model.name = "tiny";
+  model.num_layers = 2;
+  model.hidden_size = model.head_dim = 8;
+  model.num_heads = 2;
+  model.num_kv_heads = 1;
+  const std::string dir = seeds.Scratch() + "/adapter";
+  const auto add = [&](const std::string& name, const AdapterConfig& config,
+                       DType dtype = DType::kF32) {
+    FUZZ_CHECK(WriteAdapter(RandomAdapter(config, 1), dir, dtype).ok());
+    const std::string json = ReadFile(absl::StrCat(dir, "/", kAdapterConfigFile));
+    const std::string tensors = ReadFile(absl::StrCat(dir, "/", kAdapterTensorsFile));
+    seeds.Add("adapter", name, JoinParts({json, tensors}));
+    return std::pair(json, tensors);
+  };
+  AdapterConfig config = AdapterConfigFor(model);
+  config.index_rank = 4;
+  config.dense_layers = {1};
+  const auto [json, tensors] = add("index", config);
+  seeds.Add("adapter", "cut_short", JoinParts({json, tensors.substr(0, tensors.size() - 3)}));
+  seeds.Add("adapter", "not_finite",
+            JoinParts({json, tensors.substr(0, tensors.size() - 4) + "\x01\xff\xff\xff"}));
+  std::string large = json;
+  large.replace(large.find("\"num_layers\": 2"), 15, "\"num_layers\": 9223372036854775807");
+  seeds.Add("adapter", "large_numbers", JoinParts({large, tensors}));
+  AdapterConfig plain = config;
+  plain.selector = Selector::kQuestMean;
+  plain.tail = false;
+  plain.key_compression = plain.value_compression = Compression::kMean;
+  add("without_tensors", plain);
+  AdapterConfig literal = config;
+  literal.selector = Selector::kGate;
+  literal.combiner = Combiner::kLiteral;
+  literal.key_compression = Compression::kMax;
+  literal.value_compression = Compression::kMlp;
+  literal.compression_block = 8;
+  literal.expand_factor = 0.25;
+  literal.position_embeddings = literal.shared_compression = true;
+  literal.query_tile = 16;
+  add("literal_bf16", literal, DType::kBF16);
 }
 
 void AddTokenizers(const Seeds& seeds) {
@@ -343,6 +388,7 @@ int main(int argc, char** argv) {
   sieve::AddGguf(seeds);
   sieve::AddFolders(seeds);
   sieve::AddSafetensors(seeds);
+  sieve::AddAdapters(seeds);
   sieve::AddTokenizers(seeds);
   sieve::AddConfigs(seeds);
   sieve::AddDetokenizer(seeds);

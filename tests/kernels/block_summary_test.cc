@@ -151,6 +151,48 @@ TEST_P(BlockSummaryTest, MeansAndExtremesAreThoseOfTheKeys) {
   }
 }
 
+// Keys that the cache holds can be made entries that its type does not.
+TEST(BlockSummary, WhatIsTooLargeForTheTypeIsItsLargest) {
+  for (const auto& [dtype, most] :
+       {std::pair(DType::kF16, 65504.0f), {DType::kBF16, 0x1.fep127f}}) {
+    std::mt19937_64 random(TestSeed());
+    const SummaryLayout layout = LayoutOf(dtype, 8, 1, 16);
+    CachedSequence cache(random, dtype, 1, 8, 64);
+    std::vector<char> memory(layout.bytes, static_cast<char>(0xff));
+    // Every sum has one sign, and is beyond the type.
+    const float huge = dtype == DType::kF16 ? 1e6f : 1e38f;
+    for (int64_t j = 0; j < 64; ++j) {
+      for (int64_t i = 0; i < 8; ++i) {
+        StoreElement(cache.view.keys(cache.table[0], 0), dtype, i * 64 + j, j % 2 == 0 ? 10 : -10);
+        StoreElement(cache.view.values(cache.table[0], 0), dtype, j * 8 + i, 10);
+      }
+    }
+    const std::vector<float> index(8 * kRank, huge), gate(8 * 24, 1e6f), up(64 * 8, 1),
+        down(8, -huge), angles(64 * 8, 1);
+    AlignedBuffer scratch;
+    ASSERT_TRUE(scratch.Reserve(BlockCompressScratchFloats(layout, 8)));
+    CompressBlock({.kv = cache.view,
+                   .page = cache.table[0],
+                   .layout = layout,
+                   .summary = memory.data(),
+                   .index_k = index.data(),
+                   .gate_k = gate.data(),
+                   .cosines = angles.data(),
+                   .sines = angles.data(),
+                   .values = {.up = up.data(), .down = down.data(), .inner = 1}},
+                  scratch.data());
+    for (int64_t j = 0; j < 64; ++j) {
+      EXPECT_EQ(LoadElement(memory.data() + layout.index_codes, dtype, j),
+                j % 2 == 0 ? most : -most);
+    }
+    for (int64_t i = 0; i < 8; ++i) {
+      EXPECT_EQ(LoadElement(memory.data() + layout.entry_values, dtype, i), -most);
+      EXPECT_TRUE(std::isfinite(LoadElement(memory.data() + layout.gate, dtype, i)));
+      EXPECT_EQ(LoadElement(memory.data() + layout.mean, dtype, i), 0);
+    }
+  }
+}
+
 constexpr BlockScore kScores[] = {
     BlockScore::kMean,       BlockScore::kMax,   BlockScore::kQuest, BlockScore::kQuestMean,
     BlockScore::kCompressed, BlockScore::kIndex, BlockScore::kGate};
@@ -241,6 +283,24 @@ TEST(AddProbabilities, AgreesWithTheSpecification) {
     AddProbabilities(logits.data(), 3, 128, count, got.data());
     EXPECT_LT(RelativeError(got, want), 1e-6);
     EXPECT_NEAR(std::accumulate(got.begin(), got.end(), 0.0), count + 3, 1e-4);
+  }
+}
+
+// Or a tie would not be broken by position.
+TEST(AddProbabilities, EqualLogitsGiveEqualScoresWhereverTheyStand) {
+  std::mt19937_64 random(TestSeed());
+  for (int64_t count = 1; count <= 40; ++count) {
+    const float all_but_one = RandomFloats(random, 1, 4)[0];
+    for (const int64_t other : {int64_t{-1}, count / 2}) {
+      std::vector<float> logits(count, all_but_one), scores(count);
+      if (other >= 0) logits[other] += std::abs(RandomFloats(random, 1, 4)[0]);
+      AddProbabilities(logits.data(), 1, count, count, scores.data());
+      for (int64_t b = 0; b < count; ++b) {
+        if (b != other) {
+          EXPECT_EQ(scores[b], scores[other == 0 ? 1 : 0]) << b << " of " << count;
+        }
+      }
+    }
   }
 }
 

@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -16,11 +19,11 @@
 #include "model/checkpoint/checkpoint.h"
 #include "server/server.h"
 #include "sieve/v1/generation.grpc.pb.h"
+#include "tests/model/attention/random_adapter.h"
 #include "tests/model/checkpoint/test_files.h"
 #include "tests/server/scrape.h"
 #include "tests/server/tsan_suppressions.h"
 #include "tests/testdata/files.h"
-#include "tests/testdata/random_adapter.h"
 #include "tests/testdata/tiny_llama.h"
 
 namespace sieve {
@@ -143,6 +146,11 @@ TEST_F(AdapterServerTest, ServesTheAdaptersOfTheStartBesideTheBareModel) {
   const std::vector<float> dense_long = Logprobs();
   ASSERT_TRUE(Generate("a", 700).ok());
   EXPECT_NE(Logprobs(), dense_long);
+  const v1::CacheReads& reads = response_.samples(0).finished().reads();
+  EXPECT_LT(reads.exact_keys(), reads.causal_keys());
+  EXPECT_GT(reads.key_value_bytes(), 0);
+  EXPECT_GT(reads.choice_bytes(), 0);
+  EXPECT_GT(reads.entry_bytes(), 0);
   EXPECT_EQ(response_.accepted().cached_prompt_tokens(), 64) << "of the adapter's, not the base's";
   ASSERT_TRUE(Generate("", 700).ok());
   EXPECT_EQ(Logprobs(), dense_long);
@@ -162,6 +170,17 @@ TEST_F(AdapterServerTest, ServesTheAdaptersOfTheStartBesideTheBareModel) {
   EXPECT_GT(info.parameters(), 0);
   EXPECT_TRUE(info.tail());
   EXPECT_EQ(info.requests(), 2);
+  EXPECT_EQ(info.reads().causal_keys(), model.shape().num_layers() * (107 * 108 + 707 * 708) / 2 -
+                                            model.shape().num_layers() * 64 * 65 / 2)
+      << "all but a page that was found in the cache";
+  ASSERT_EQ(info.layer_density_size(), model.shape().num_layers());
+  EXPECT_LT(info.layer_density(0), 0.5);
+  EXPECT_NEAR(info.layer_density(0),
+              static_cast<double>(info.reads().exact_keys()) / info.reads().causal_keys(), 1e-9);
+  EXPECT_GT(info.summary_bytes_per_page().statistics(), 0);
+  EXPECT_GT(info.summary_bytes_per_page().index(), 0);
+  EXPECT_GT(info.summary_bytes_per_page().entries(), 0);
+  EXPECT_GT(model.reads().causal_keys(), info.reads().causal_keys());
   EXPECT_GT(model.cache().summary_bytes_per_page(), 0);
   EXPECT_THAT(Scrape(server_->metrics_port()),
               AllOf(HasSubstr("sieve_adapters_loaded 1\n"),
@@ -169,6 +188,71 @@ TEST_F(AdapterServerTest, ServesTheAdaptersOfTheStartBesideTheBareModel) {
                     HasSubstr("max_lora=\"256\"")));
   EXPECT_EQ(Load("b", "trained").error_code(), StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(Unload("a").error_code(), StatusCode::PERMISSION_DENIED);
+}
+
+// Lengths around every border of blocks, window and tiles; one token; padding, which to a server is
+// a special token over and over; one token repeated, where all blocks tie. All in one batch.
+TEST_F(AdapterServerTest, EdgeCasesInOneBatchAnswerAsEachAlone) {
+  adapter_.query_tile = 16;
+  adapter_.window_blocks = 1;
+  Write("tiles");
+  ServerConfig config = Config();
+  config.model.adapters = {{"plain", Folder("trained")}, {"tiles", Folder("tiles")}};
+  ASSERT_TRUE(Start(std::move(config)).ok());
+  v1::GetModelResponse model;
+  ASSERT_TRUE(client_->GetModel(Call().get(), {}, &model).ok());
+  ASSERT_GT(model.tokenizer().eos_token_ids_size(), 0);
+  const int eos = model.tokenizer().eos_token_ids(0);
+  const int longest = std::min(model.limits().max_context_tokens() - 4, 4096);
+
+  std::vector<v1::GenerateRequest> requests;
+  for (const std::string adapter : {"", "plain", "tiles"}) {
+    const auto add = [&](int tokens, auto token_at) {
+      v1::GenerateRequest request;
+      for (int i = 0; i < tokens; ++i) request.mutable_token_ids()->add_ids(token_at(i));
+      request.mutable_stop()->set_max_tokens(4);
+      request.mutable_stop()->set_ignore_eos(true);
+      request.mutable_sampling()->set_temperature(0);
+      request.set_logprobs(0);
+      request.set_adapter(adapter);
+      requests.push_back(request);
+    };
+    for (const int border : {16, 64, 128, 192, 256, 320}) {
+      for (const int length : {border - 1, border, border + 1}) {
+        add(length, [](int i) { return 10 + i % 37; });
+      }
+    }
+    add(1, [](int) { return 11; });
+    add(1, [eos](int) { return eos; });
+    add(321, [eos](int) { return eos; });
+    add(longest, [](int) { return 12; });
+  }
+  const auto run = [this](const v1::GenerateRequest& request) {
+    v1::GenerateResponse response;
+    const grpc::Status status = client_->GenerateOnce(Call().get(), request, &response);
+    std::string answer = status.error_message();
+    if (!status.ok()) return answer;
+    for (const v1::PositionLogprobs& position : response.samples(0).logprobs()) {
+      EXPECT_TRUE(std::isfinite(position.chosen().logprob()));
+      answer += position.chosen().SerializeAsString();
+    }
+    return answer;
+  };
+  std::vector<std::string> alone;
+  for (const v1::GenerateRequest& request : requests) {
+    alone.push_back(run(request));
+    EXPECT_GT(alone.back().size(), 4u);
+  }
+  std::vector<std::string> together(requests.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    threads.emplace_back([&, i] { together[i] = run(requests[i]); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    EXPECT_EQ(together[i], alone[i]) << requests[i].token_ids().ids_size() << " tokens, adapter \""
+                                     << requests[i].adapter() << "\"";
+  }
 }
 
 TEST_F(AdapterServerTest, LoadsAndUnloadsWhileItServes) {

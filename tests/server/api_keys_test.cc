@@ -119,8 +119,8 @@ TEST_F(ApiKeysTest, FilesThatAreRefused) {
   ExpectRefused(R"({"keys": []})", "no keys");
   ExpectRefused(R"({"keys": [], "keys": []})", "twice");
   ExpectRefused(R"({"keys": ["x"]})", "keys[0]: not a JSON object");
-  ExpectRefused(R"({"keys": [], "extra": 1})", "unknown field \"extra\"");
-  ExpectRefused(File({Entry("a", "a", R"(, "wieght": 2)")}), "unknown field \"wieght\"");
+  ExpectRefused(R"({"keys": [], "extra": 1})", "unknown key \"extra\"");
+  ExpectRefused(File({Entry("a", "a", R"(, "wieght": 2)")}), "unknown key \"wieght\"");
   ExpectRefused(File({Entry("a", "a"), Entry("b", "b"), Entry("a", "c")}), "keys[2]: \"sha256\"");
   ExpectRefused(File({Entry("a", "a"), Entry("b", "a", R"(, "weight": 2)")}),
                 "keys[1]: tenant a has weight 2 here and 1 before");

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <set>
 #include <string>
 #include <utility>
@@ -60,9 +61,26 @@ class FakeLanguageModel : public LanguageModel {
       return absl::InvalidArgumentError("the fake does not compute such tiles");
     }
     std::lock_guard lock(mutex_);
+    if (adapter == nullptr && fail_emptying_) throw std::bad_alloc();
     adapters_.resize(kAdapterSlots);
+    const bool emptied = adapter == nullptr;
     adapters_.at(slot) = std::move(adapter);
+    if (emptied && on_emptied_) on_emptied_();
     return absl::OkStatus();
+  }
+  // Runs when a slot was emptied.
+  void set_on_emptied(std::function<void()> on_emptied) {
+    std::lock_guard lock(mutex_);
+    on_emptied_ = std::move(on_emptied);
+  }
+  std::shared_ptr<const Adapter> adapter(int32_t slot) const {
+    std::lock_guard lock(mutex_);
+    return adapters_.at(slot);
+  }
+  // SetAdapter throws where a slot is to be emptied.
+  void set_fail_emptying(bool fail) {
+    std::lock_guard lock(mutex_);
+    fail_emptying_ = fail;
   }
   // SetAdapter fails for it.
   void set_refused_tile(int64_t tile) { refused_tile_ = tile; }
@@ -174,6 +192,8 @@ class FakeLanguageModel : public LanguageModel {
   std::unique_ptr<AheadStepRunner> runner_;               // null: the engine's own
   mutable std::mutex mutex_;                              // guards all below
   std::vector<std::shared_ptr<const Adapter>> adapters_;  // by slot
+  bool fail_emptying_ = false;
+  std::function<void()> on_emptied_;
   Hook hook_;
   int64_t steps_ = 0;
   std::string error_;

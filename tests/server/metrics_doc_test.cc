@@ -84,6 +84,7 @@ std::string UnitOf(absl::string_view name) {
       {"_expiries", "requests"},
       {"_queries", "requests"},
       {"_hits", "requests"},
+      {"_keys", "keys"},
       {"_preemptions", "times"},
       {"_lines_dropped", "lines"},
       {"_fds", "descriptors"},
@@ -103,7 +104,8 @@ std::string UnitOf(absl::string_view name) {
 
 std::string LabelsOf(const std::string& name, const Family& family) {
   std::vector<std::string> labels;
-  for (const auto& [label, values] : family.labels) {
+  for (auto [label, values] : family.labels) {
+    if (values.erase("") > 0) values.insert("\"\"");
     // Those of an info metric say something of this server.
     labels.push_back(absl::EndsWith(name, "_info")
                          ? absl::StrCat("`", label, "`")

@@ -50,6 +50,7 @@ class RequestLogTest : public testing::Test {
     record.end_to_end = absl::Milliseconds(1755);
     record.peak_cache_bytes = 1 << 20;
     record.page_seconds = 3.5;
+    record.reads = {1000, 250, 3000, 400, 50};
     return record;
   }
 
@@ -102,6 +103,8 @@ TEST_F(RequestLogTest, AJsonLineHasEveryField) {
                         {"total_s", 1.755},
                         {"peak_cache_bytes", 1 << 20},
                         {"page_seconds", 3.5},
+                        {"density", 0.25},
+                        {"cache_bytes_read", 3450},
                         {"preemptions", 1},
                         {"trace_id", kTraceId},
                         {"span_id", kSpanId}}));
@@ -115,7 +118,7 @@ TEST_F(RequestLogTest, ATextLineHasTheSameFields) {
           "info request request_id=req-1 tenant=blue code=OK phase=decode prompt_tokens=100 "
           "cached_prompt_tokens=64 generated_tokens=37 num_samples=2 priority=-3 queue_s=0.005 "
           "prefill_s=0.25 ttft_s=0.255 decode_s=1.5 total_s=1.755 peak_cache_bytes=1048576 "
-          "page_seconds=3.5 "
+          "page_seconds=3.5 density=0.25 cache_bytes_read=3450 "
           "preemptions=1 trace_id=",
           kTraceId, " span_id=", kSpanId, "\n")));
 }
@@ -125,8 +128,10 @@ TEST_F(RequestLogTest, WhatIsNotKnownIsLeftOut) {
   const absl::Status ok;
   RequestRecord record = Record(ok);
   record.time_to_first_token.reset();
+  record.reads = {};
   const json line = json::parse(LoggedEnd(LogFormat::kJson, record));
-  for (const char* name : {"ttft_s", "trace_id", "span_id", "error"}) {
+  for (const char* name :
+       {"ttft_s", "trace_id", "span_id", "error", "density", "cache_bytes_read"}) {
     EXPECT_FALSE(line.contains(name)) << name;
   }
 }

@@ -48,6 +48,8 @@ TEST_F(SnapshotCollectorTest, EveryFigureStandsUnderItsName) {
   snapshot_.engine.prefix_queries = 21;
   snapshot_.engine.prefix_hits = 20;
   snapshot_.engine.prefill_rate = 1234.5;
+  snapshot_.engine.reads = {900, 800, 41, 42, 43};
+  snapshot_.engine.bare_reads = {.causal_keys = 100, .exact_keys = 70};
   snapshot_.weight_bytes = 11;
   snapshot_.cache_bytes = 12;
   snapshot_.workspace_bytes = 13;
@@ -70,7 +72,13 @@ TEST_F(SnapshotCollectorTest, EveryFigureStandsUnderItsName) {
         "sieve_kv_bytes{state=\"active\"} 16384\n",
         "sieve_kv_bytes{state=\"cached\"} 20480\n",
         "sieve_kv_bytes{state=\"free\"} 28672\n",
+        "sieve_kv_summary_bytes{state=\"active\"} 0\n",
         "sieve_kv_attributed_bytes 15360\n",
+        "sieve_attention_keys_total{adapter=\"\",read=\"exact\"} 70\n",
+        "sieve_attention_keys_total{adapter=\"\",read=\"other\"} 30\n",
+        "sieve_kv_read_bytes_total{kind=\"keys_values\"} 41\n",
+        "sieve_kv_read_bytes_total{kind=\"choice\"} 42\n",
+        "sieve_kv_read_bytes_total{kind=\"entries\"} 43\n",
         "sieve_kv_utilization_ratio 0.25\n",
         "sieve_kv_bytes_per_token 64\n",
         "sieve_kv_compression_ratio 0.5\n",
@@ -107,12 +115,15 @@ TEST_F(SnapshotCollectorTest, CountsAdaptersByName) {
     snapshot_.adapters[i].name = std::string(1, 'a' + i);
     snapshot_.adapters[i].requests = 10 + i;
     snapshot_.adapters[i].open_requests = i;
+    snapshot_.adapters[i].reads = {.causal_keys = 100, .exact_keys = 10 + i};
     snapshot_.adapters[i].load_time = absl::Milliseconds(500);
   }
   const std::string text = Text();
   EXPECT_THAT(text, HasSubstr("sieve_adapters_loaded 3\n"));
   EXPECT_THAT(text, HasSubstr("sieve_adapter_requests_total{adapter=\"b\"} 11\n"));
   EXPECT_THAT(text, HasSubstr("sieve_adapter_load_seconds{adapter=\"c\"} 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_attention_keys_total{adapter=\"b\",read=\"exact\"} 11\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_attention_keys_total{adapter=\"b\",read=\"other\"} 89\n"));
   EXPECT_THAT(text, HasSubstr("{running_lora_adapters=\"b,c\",waiting_lora_adapters=\"\","
                               "max_lora=\"5\"}"));
 }
@@ -127,7 +138,11 @@ TEST_F(SnapshotCollectorTest, CompressionIsAgainstADenseBfloat16Cache) {
   model_.cache.dtype = DType::kF16;
   EXPECT_THAT(Text(), HasSubstr("sieve_kv_compression_ratio 1\n"));
   model_.cache.summary_bytes = model_.cache.HeadBytes() * 2;  // as much again
-  EXPECT_THAT(Text(), HasSubstr("sieve_kv_compression_ratio 0.5\n"));
+  snapshot_.engine.active_pages = 3;
+  const std::string text = Text();
+  EXPECT_THAT(text, HasSubstr("sieve_kv_compression_ratio 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_kv_bytes{state=\"active\"} 12288\n"));
+  EXPECT_THAT(text, HasSubstr("sieve_kv_summary_bytes{state=\"active\"} 6144\n"));
 }
 
 TEST_F(SnapshotCollectorTest, RatiosOfNothingAreZero) {

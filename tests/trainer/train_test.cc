@@ -1,6 +1,8 @@
 #include "trainer/train.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <filesystem>
@@ -186,6 +188,35 @@ TEST_F(TrainTest, AnotherConfigurationDoesNotGoOn) {
   run.replace(run.find("330"), 3, "331");
   Read(run);
   EXPECT_EQ(TrainTo("out").code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(TrainTest, AFullDiskLeavesTheOldStateToGoOnFrom) {
+  ASSERT_TRUE(TrainTo("whole").ok());
+  const std::atomic<bool> stop = true;
+  ASSERT_TRUE(absl::IsCancelled(TrainTo("out", &stop)));
+  const std::string state = Content(folder_ + "/out/state/tensors.safetensors");
+  const std::string tensors = Tensors("out");
+  ASSERT_GT(state.size(), 8192u);
+  // The system's limit on a file's size fails writes as a full disk does, without its signal.
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit before = {};
+  getrlimit(RLIMIT_FSIZE, &before);
+  for (const rlim_t size : {rlim_t{4096}, rlim_t{state.size() - 1}}) {
+    const rlimit limit = {size, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    const absl::Status status = TrainTo("out", &stop);
+    setrlimit(RLIMIT_FSIZE, &before);
+    EXPECT_FALSE(status.ok() || absl::IsCancelled(status)) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), "writing failed")) << status;
+    EXPECT_EQ(Content(folder_ + "/out/state/tensors.safetensors"), state);
+    EXPECT_EQ(Tensors("out"), tensors);
+    EXPECT_TRUE(OpenAdapter(folder_ + "/out/adapter").ok());
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ + "/out")) {
+      EXPECT_FALSE(absl::StrContains(entry.path().string(), "partial")) << entry.path();
+    }
+  }
+  ASSERT_TRUE(TrainTo("out").ok());
+  EXPECT_EQ(Tensors("out"), Tensors("whole"));
 }
 
 TEST_F(TrainTest, ADivergingRunSaysWhere) {

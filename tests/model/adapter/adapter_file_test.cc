@@ -10,9 +10,9 @@
 
 #include "kernels/float16.h"
 #include "model/adapter/adapter_json.h"
+#include "tests/model/attention/random_adapter.h"
 #include "tests/model/checkpoint/test_files.h"
 #include "tests/testdata/files.h"
-#include "tests/testdata/random_adapter.h"
 
 namespace sieve {
 namespace {
@@ -259,6 +259,18 @@ TEST_F(AdapterFileTest, ANewAdapterTakesTheOldOnesPlace) {
   ASSERT_TRUE(WriteAdapter(third, root_ + "/link", DType::kF32).ok());
   ExpectEqual(*OpenAdapter(dir_), third);
   EXPECT_TRUE(fs::is_symlink(root_ + "/link"));
+}
+
+// What is open stays what it was: never one adapter's configuration with another's tensors.
+TEST_F(AdapterFileTest, AFolderThatIsReplacedWhileItIsReadIsToBeReadAgain) {
+  WriteDefault();
+  const auto open = AdapterDir::Open(dir_);
+  ASSERT_TRUE(open.ok()) << open.status();
+  ExpectEqual(*open->Read(), RandomAdapter(Configs()[0], 1));
+  Write(RandomAdapter(Configs()[1], 2));
+  const absl::Status status = open->Read().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  ExpectEqual(*OpenAdapter(dir_), RandomAdapter(Configs()[1], 2));
 }
 
 TEST_F(AdapterFileTest, OtherFilesAreNotReplaced) {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "model/adapter/adapter.h"
-#include "tests/testdata/random_adapter.h"
+#include "tests/model/attention/random_adapter.h"
 
 namespace sieve {
 namespace {

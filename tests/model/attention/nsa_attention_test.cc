@@ -46,8 +46,8 @@ ModelConfig ModelOf(const Shape& shape) {
 class Layer {
  public:
   Layer(std::mt19937_64& random, const Shape& shape, const AdapterConfig& config, int64_t tokens,
-        int64_t prompt = 0)
-      : model_(ModelOf(shape)), pool_(2) {
+        int64_t prompt = 0, int threads = 2)
+      : model_(ModelOf(shape)), pool_(threads) {
     sequence_.config = WithShapeOf(model_, config);
     const auto adapter = RandomAdapter(random, sequence_.config);
     sequence_.layer = adapter->layers[0];
@@ -285,6 +285,21 @@ TEST_P(NsaAttentionTest, TheCutIntoStepsDoesNotShow) {
   for (const int64_t step : {1, 7, 63, 64, 65, 200}) {
     EXPECT_TRUE(SameBits(layer.Steps([&](int64_t t) { return t + step; }), whole)) << step;
   }
+}
+
+// With many threads each query head is a task.
+TEST_P(NsaAttentionTest, TheNumberOfThreadsDoesNotShow) {
+  const uint64_t seed = TestSeed();
+  std::vector<std::vector<float>> last;
+  for (const int threads : {1, 16}) {
+    std::mt19937_64 random(seed);
+    Layer layer(random, GetParam().shape, GetParam().config, 460, 0, threads);
+    layer.Step(0, 440);
+    last.push_back(layer.Step(440, 459));
+    const std::vector<float> one = layer.Step(459, 460);
+    last.back().insert(last.back().end(), one.begin(), one.end());
+  }
+  EXPECT_TRUE(SameBits(last[0], last[1]));
 }
 
 TEST(NsaAttention, TilesOfThePromptStayWhole) {

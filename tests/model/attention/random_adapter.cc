@@ -1,6 +1,7 @@
 #include "tests/model/attention/random_adapter.h"
 
 #include <cmath>
+#include <utility>
 
 #include "tests/kernels/random_data.h"
 
@@ -13,6 +14,13 @@ AdapterConfig WithShapeOf(const ModelConfig& model, AdapterConfig config) {
   config.num_kv_heads = model.num_kv_heads;
   config.head_dim = model.head_dim;
   return config;
+}
+
+AdapterConfig AdapterConfigFor(const ModelConfig& model, const std::string& base_digest) {
+  AdapterConfig config;
+  config.base_model = model.name;
+  config.base_digest = base_digest.empty() ? std::string(64, '0') : base_digest;
+  return WithShapeOf(model, std::move(config));
 }
 
 std::shared_ptr<const Adapter> RandomAdapter(std::mt19937_64& random, const AdapterConfig& config) {
@@ -31,6 +39,11 @@ std::shared_ptr<const Adapter> RandomAdapter(std::mt19937_64& random, const Adap
     }
   }
   return adapter;
+}
+
+Adapter RandomAdapter(const AdapterConfig& config, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  return *RandomAdapter(random, config);
 }
 
 }  // namespace sieve

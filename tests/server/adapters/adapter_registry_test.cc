@@ -1,19 +1,20 @@
-#include "server/adapter_registry.h"
+#include "server/adapters/adapter_registry.h"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
 #include "model/adapter/adapter_file.h"
+#include "tests/model/attention/random_adapter.h"
 #include "tests/model/checkpoint/test_files.h"
 #include "tests/server/event_collector.h"
 #include "tests/server/fake_language_model.h"
 #include "tests/server/fake_tokenizer.h"
-#include "tests/testdata/random_adapter.h"
 
 namespace sieve {
 namespace {
@@ -29,16 +30,25 @@ ModelConfig TinyModel() {
   return model;
 }
 
+constexpr CacheGeometry kCache = {
+    .num_layers = 2, .num_kv_heads = 1, .head_dim = 16, .dtype = DType::kBF16};
+
 class AdapterRegistryTest : public testing::Test {
  protected:
   AdapterRegistryTest() {
     EngineConfig config;
     config.context_length = 4096;
+    config.counter = CacheReadCounter(kCache);
     engine_ = Engine::Create(config, &model_, &tokenizer_, nullptr);
+    MakeRegistry(/*max_bytes=*/0);
+  }
+  void MakeRegistry(int64_t max_bytes) {
     registry_ = std::make_unique<AdapterRegistry>(
         AdapterRegistryOptions{.model = TinyModel(),
+                               .cache = kCache,
                                .base_digest = [] { return std::string(64, '0'); },
-                               .max_query_tile = 16},
+                               .max_query_tile = 16,
+                               .max_bytes = max_bytes},
         engine_.get());
   }
   ~AdapterRegistryTest() override {
@@ -134,6 +144,8 @@ TEST_F(AdapterRegistryTest, ListsWhatIsLoaded) {
   Load("b", 2);
   Load("a", 1, /*query_tile=*/16);
   const GenerationRequest held = Request("a");
+  ASSERT_TRUE(engine_->EstimateCost(Request("a")).ok());  // counts as none
+  Run(Request("a"));
   const std::vector<AdapterInfo> list = registry_->List();
   ASSERT_EQ(list.size(), 2u);
   EXPECT_EQ(list[0].name, "a");
@@ -145,6 +157,33 @@ TEST_F(AdapterRegistryTest, ListsWhatIsLoaded) {
   EXPECT_EQ(list[0].open_requests, 1);
   EXPECT_EQ(list[1].name, "b");
   EXPECT_EQ(list[1].open_requests, 0);
+}
+
+TEST_F(AdapterRegistryTest, TellsWhatItsRequestsRead) {
+  Load("a", 1);
+  AdapterInfo info = registry_->List()[0];
+  EXPECT_EQ(info.reads.causal_keys, 0);
+  EXPECT_EQ(info.sparse_density, 1);
+  EXPECT_EQ(info.summary.statistics, 32);
+  // 1 + 8 + 8 blocks and the token's own are read; a prompt of 19 leaves one out at its end. The
+  // last token is drawn, not computed.
+  const auto reader = Run(Request("a", 19 * 64));
+  const int64_t computed = 19 * 64 + 39, beyond = computed - 18 * 64;
+  const CacheReads& reads = reader->samples[0].finished->reads;
+  EXPECT_EQ(reads.causal_keys, 2 * computed * (computed + 1) / 2);
+  EXPECT_EQ(reads.causal_keys - reads.exact_keys, 2 * (64 * 64 + (beyond - 64) * 128));
+  Run(Request("", 64));
+  info = registry_->List()[0];
+  EXPECT_EQ(info.reads.causal_keys, reads.causal_keys);
+  EXPECT_EQ(info.reads.bytes(), reads.bytes());
+  EXPECT_EQ(info.sparse_density, reads.density());
+  const EngineStats stats = engine_->stats();
+  EXPECT_EQ(stats.bare_reads.causal_keys, 2 * 103 * 104 / 2);
+  EXPECT_EQ(stats.bare_reads.exact_keys, stats.bare_reads.causal_keys);
+  EXPECT_EQ(stats.reads.exact_keys, stats.bare_reads.exact_keys + reads.exact_keys);
+  // What is found in the cache is not computed: the last page of the prompt, and what follows.
+  const CacheReads again = Run(Request("a", 19 * 64))->samples[0].finished->reads;
+  EXPECT_EQ(again.causal_keys, reads.causal_keys - 2 * 18 * 64 * (18 * 64 + 1) / 2);
 }
 
 TEST_F(AdapterRegistryTest, RefusesWhatItCannotServe) {
@@ -211,6 +250,99 @@ TEST_F(AdapterRegistryTest, SlotsAreUsedAgain) {
     ASSERT_TRUE(registry_->Load(absl::StrCat(i), dir).ok());
   }
   EXPECT_EQ(registry_->Load("more", dir).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(AdapterRegistryTest, ASlotThatCouldNotBeEmptiedIsNotLost) {
+  const std::string dir = Write(1);
+  model_.set_fail_emptying(true);
+  for (int i = 0; i < kAdapterSlots + 10; ++i) {
+    const auto info = registry_->Load("a", dir);
+    ASSERT_TRUE(info.ok()) << i << ": " << info.status();
+    ASSERT_TRUE(registry_->Unload("a").ok());
+  }
+  model_.set_fail_emptying(false);
+  Load("a", 2);
+  EXPECT_NE(Run(Request("a"))->samples[0].text, "");
+}
+
+// Bytes count until the last request has ended.
+TEST_F(AdapterRegistryTest, TheWeightsOfAllAreBounded) {
+  Load("a", 1);
+  const int64_t bytes = registry_->List()[0].parameters * 4;
+  ASSERT_TRUE(registry_->Unload("a").ok());
+  ExpectAdapters(0);
+  MakeRegistry(2 * bytes + bytes / 2);
+  Load("a", 1);
+  Load("b", 2);
+  const absl::Status third = registry_->Load("c", Write(3)).status();
+  EXPECT_EQ(third.code(), absl::StatusCode::kResourceExhausted);
+  for (const std::string& part : std::vector<std::string>{
+           std::to_string(bytes), std::to_string(2 * bytes), "--max_adapter_mb"}) {
+    EXPECT_NE(std::string(third.message()).find(part), std::string::npos) << third;
+  }
+  GenerationRequest request = Request("a");
+  ASSERT_TRUE(registry_->Unload("a").ok());
+  EXPECT_EQ(registry_->Load("c", Write(3)).status().code(), absl::StatusCode::kResourceExhausted);
+  request = {};
+  ExpectAdapters(1);
+  // The engine says so a moment before the registry knows.
+  absl::Status status;
+  for (int i = 0; i < 2000; ++i) {
+    status = registry_->Load("c", Write(3)).status();
+    if (status.ok()) break;
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// Nothing of an adapter is freed on the engine's thread, which has steps to run.
+TEST_F(AdapterRegistryTest, TheEngineDoesNotFreeTheWeights) {
+  Load("a", 1);
+  Load("b", 2);
+  std::thread::id engine_thread;
+  model_.set_hook([&](const Batch&, absl::Span<float>) {
+    engine_thread = std::this_thread::get_id();
+    return absl::OkStatus();
+  });
+  Run(Request("b"));
+  model_.set_hook(nullptr);
+  const std::weak_ptr<const Adapter> weights = model_.adapter(0);
+  std::atomic<bool> freed_by_engine = false;
+  ASSERT_FALSE(weights.expired());
+  // The fake lets go on the engine's thread; somebody else must still hold them then.
+  model_.set_on_emptied(
+      [&] { freed_by_engine = std::this_thread::get_id() == engine_thread && weights.expired(); });
+  ASSERT_TRUE(registry_->Unload("a").ok());
+  ExpectAdapters(1);
+  for (int i = 0; i < 2000 && !weights.expired(); ++i) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(weights.expired());
+  EXPECT_FALSE(freed_by_engine);
+}
+
+// A folder of the root that is, or becomes, a link leads nowhere.
+TEST_F(AdapterRegistryTest, LinksInARootAreNotFollowed) {
+  Write(1);
+  Write(2);
+  namespace fs = std::filesystem;
+  fs::create_directory(root_ + "/root");
+  fs::rename(root_ + "/1", root_ + "/root/good");
+  fs::create_directory_symlink(root_ + "/2", root_ + "/root/link");
+  fs::create_directory(root_ + "/root/files");
+  for (const char* file : {kAdapterConfigFile, kAdapterTensorsFile}) {
+    fs::create_symlink(root_ + "/2/" + file, root_ + "/root/files/" + file);
+  }
+  EXPECT_TRUE(registry_->LoadFrom(root_ + "/root", "good", "good").ok());
+  for (const std::string name : {"link", "files"}) {
+    const absl::Status status = registry_->LoadFrom(root_ + "/root", name, name).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << status;
+    EXPECT_NE(std::string(status.message()).find("link"), std::string::npos) << status;
+    EXPECT_EQ(std::string(status.message()).find(root_), std::string::npos) << status;
+  }
+  EXPECT_EQ(registry_->LoadFrom(root_ + "/root", "none", "none").status().code(),
+            absl::StatusCode::kNotFound);
+  ExpectInvalid(registry_->LoadFrom(root_ + "/root", "..", "up").status(), "name");
+  // Where the operator says which folder it is, links are links.
+  EXPECT_TRUE(registry_->Load("files", root_ + "/root/files").ok());
 }
 
 TEST_F(AdapterRegistryTest, AdaptersComeAndGoWhileRequestsRun) {

@@ -1,6 +1,7 @@
-#ifndef SIEVE_SERVER_ADAPTER_REGISTRY_H_
-#define SIEVE_SERVER_ADAPTER_REGISTRY_H_
+#ifndef SIEVE_SERVER_ADAPTERS_ADAPTER_REGISTRY_H_
+#define SIEVE_SERVER_ADAPTERS_ADAPTER_REGISTRY_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -14,9 +15,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "model/adapter/adapter.h"
+#include "model/adapter/adapter_file.h"
+#include "model/attention/cache_reads.h"
+#include "model/attention/summary_layout.h"
+#include "model/cache/geometry.h"
 #include "model/config.h"
+#include "server/adapters/served_adapter.h"
 #include "server/engine.h"
-#include "server/served_adapter.h"
 
 namespace sieve {
 
@@ -29,16 +34,22 @@ struct AdapterInfo {
   AdapterConfig config;
   std::string digest;
   int64_t parameters = 0;
+  SummaryParts summary;       // bytes that it keeps of a block, for each layer and key/value head
+  CacheReads reads{};         // of its requests since it was loaded
+  double sparse_density = 1;  // of them, in a layer that is not dense
   absl::Duration load_time{};
-  int64_t requests = 0;       // that asked for it, under this name, since the start
+  int64_t requests = 0;       // that the engine took, under this name, since the start
   int64_t open_requests = 0;  // that hold it now
 };
 
 struct AdapterRegistryOptions {
   ModelConfig model;
+  CacheGeometry cache{};
   std::function<std::string()> base_digest;  // of the model; called once, when first wanted
   // Largest query_tile for which the engine's steps have room.
   int64_t max_query_tile = 1;
+  // Of the weights of all adapters that are loaded or still in use; 0: no limit.
+  int64_t max_bytes = 0;
 };
 
 // The adapters that are served, by name. Thread-safe.
@@ -52,32 +63,38 @@ class AdapterRegistry {
 
   // Reads the adapter of a folder and gives it to the model; running requests go on meanwhile.
   // Returns when requests can ask for it. INVALID_ARGUMENT for a name that is none, ALREADY_EXISTS
-  // for one that is there, RESOURCE_EXHAUSTED when the model has no slot left; the errors of
-  // OpenAdapter, CheckAdapterFits and LanguageModel::SetAdapter. Not on the engine's thread.
+  // for one that is there, RESOURCE_EXHAUSTED when the model has no slot left or the weights of all
+  // would be too large; the errors of OpenAdapter, CheckAdapterFits and LanguageModel::SetAdapter.
+  // Not on the engine's thread.
   absl::StatusOr<AdapterInfo> Load(const std::string& name, const std::string& dir);
+  // The same of a folder within `root`; see AdapterDir::OpenIn.
+  absl::StatusOr<AdapterInfo> LoadFrom(const std::string& root, const std::string& folder,
+                                       const std::string& name);
 
   // No request can ask for it any more; those that have it keep it until they end. NOT_FOUND.
   absl::Status Unload(absl::string_view name);
 
-  // The adapter for a request to hold, which counts as one. NOT_FOUND, with the names that there
-  // are.
+  // The adapter for a request to hold. NOT_FOUND, with the names that there are.
   absl::StatusOr<std::shared_ptr<const ServedAdapter>> Find(absl::string_view name) const;
 
   std::vector<AdapterInfo> List() const;  // by name
 
  private:
   // Outlives the registry where requests still hold adapters.
-  struct Slots;
+  class Slots;
   struct Entry {
     std::shared_ptr<const ServedAdapter> served;  // null while it is being loaded
     AdapterInfo info;
   };
 
-  absl::StatusOr<std::shared_ptr<const Adapter>> Open(const std::string& dir);
+  absl::StatusOr<AdapterInfo> LoadOpened(const std::string& name,
+                                         const absl::StatusOr<AdapterDir>& dir);
+  absl::StatusOr<std::shared_ptr<const ServedAdapter>> Serve(const std::string& name,
+                                                             const AdapterDir& dir,
+                                                             AdapterInfo* info);
+  absl::StatusOr<AdapterConfig> ReadConfig(const AdapterDir& dir);
   absl::Status CheckServable(const AdapterConfig& config) const;
   absl::Status Give(int32_t slot, std::shared_ptr<const Adapter> adapter);
-  absl::StatusOr<std::shared_ptr<const ServedAdapter>> Serve(
-      const std::string& name, std::shared_ptr<const Adapter> adapter);
   AdapterInfo InfoOf(const Entry& entry) const;
 
   const AdapterRegistryOptions options_;
@@ -88,9 +105,10 @@ class AdapterRegistry {
 
   mutable std::mutex mutex_;  // guards all below
   std::map<std::string, Entry, std::less<>> entries_;
-  mutable std::map<std::string, int64_t, std::less<>> requests_;  // by name, also of those gone
+  // By name, also of those gone.
+  std::map<std::string, std::shared_ptr<std::atomic<int64_t>>> requests_;
 };
 
 }  // namespace sieve
 
-#endif  // SIEVE_SERVER_ADAPTER_REGISTRY_H_
+#endif  // SIEVE_SERVER_ADAPTERS_ADAPTER_REGISTRY_H_
