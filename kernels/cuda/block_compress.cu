@@ -175,10 +175,18 @@ __device__ void Entries(const Block<T>& b) {
     }
     return sum;
   };
-  for (int i = threadIdx.x; i < l.entries * b.d; i += kThreads) {
+  const int64_t count = l.entries * b.d;
+  const auto store = [&](int64_t part, float* pooled, int i, float x) {
+    if (pooled == nullptr) {
+      b.Part(part)[i] = FromFloat<T>(x);
+    } else {
+      pooled[(b.kv_head * b.p.num_blocks + blockIdx.x) * count + i] = x;
+    }
+  };
+  for (int i = threadIdx.x; i < count; i += kThreads) {
     const int first = i / b.d * tokens, dim = i % b.d;
-    b.Part(l.entry_keys)[i] = FromFloat<T>(pool(b.p.keys, b.keys, first, dim));
-    if (values) b.Part(l.entry_values)[i] = FromFloat<T>(pool(b.p.values, b.values, first, dim));
+    store(l.entry_keys, b.p.pooled_keys, i, pool(b.p.keys, b.keys, first, dim));
+    if (values) store(l.entry_values, b.p.pooled_values, i, pool(b.p.values, b.values, first, dim));
   }
 }
 

@@ -37,9 +37,13 @@ struct BlockCompressParams {
   const float* tilt = nullptr;  // [num_kv_heads, d]: entries are tilted means
   EntryPooling keys{};
   EntryPooling values{};
+  // Where entries go that an MLP will add to (entry_mlp.h), before they are rounded:
+  // [num_kv_heads, num_blocks, entries, d]. Null: to the summary.
+  float* pooled_keys = nullptr;
+  float* pooled_values = nullptr;
 };
 
-// sieve::CompressBlock of each block and key/value head, without MLPs. Depends on the cache's keys
+// sieve::CompressBlock of each block and key/value head, but its MLPs. Depends on the cache's keys
 // and values alone. cudaErrorInvalidValue for a head dimension over 256.
 cudaError_t CompressBlocks(const BlockCompressParams& params, cudaStream_t stream);
 

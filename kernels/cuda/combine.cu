@@ -57,8 +57,7 @@ __global__ void __launch_bounds__(kWarps * 32) CombineKernel(CombineParams p) {
   for (int i = 0; i < kMostParts; ++i) {
     const float gamma =
         i < p.gammas_per_head
-            ? p.gammas[((piece.tile.first_token + token) * p.gammas_per_head + i) * a.num_heads +
-                       head]
+            ? p.gammas[(piece.tile.first_token + token) * p.gamma_cols + i * a.num_heads + head]
             : 0;
     weights[i] = p.is_literal ? 1 / (1 + expf(-gamma)) : parts[i].LogSumExp() + gamma;
   }

@@ -22,10 +22,11 @@ struct CombineParams {
   PartialSums chosen{};     // the selected blocks, or all that is read exactly
   PartialSums base{};       // the base set, where it is a part of its own
   bool is_literal = false;  // sigmoid gates; else one softmax
-  // [tokens of the step, gammas_per_head, num_heads]; part i's is number i of a head's (entries,
-  // chosen, base), 0 where there are less.
+  // [tokens of the step, gamma_cols], of which [gammas_per_head, num_heads] are there; part i's is
+  // number i of a head's (entries, chosen, base), 0 where there are less.
   const float* gammas = nullptr;
   int64_t gammas_per_head = 0;
+  int64_t gamma_cols = 0;
   // What the logits of all entries of a head have in common: head_bias[h] + scale q . shift[h] +
   // entry_bias.
   const float* head_bias = nullptr;    // [num_heads], or none

@@ -292,6 +292,7 @@ TEST_P(CudaCombineTest, IsOneSoftmaxOrGates) {
                          .is_literal = is_literal,
                          .gammas = device_gammas.get(),
                          .gammas_per_head = parts == 2 ? 1 : 3,
+                         .gamma_cols = 3 * heads,
                          .head_bias = device_bias.get(),
                          .query_shift = device_shift.get(),
                          .entry_bias = 0.75f};
@@ -306,7 +307,7 @@ TEST_P(CudaCombineTest, IsOneSoftmaxOrGates) {
         const float* rows[3];
         for (int64_t i = 0; i < parts; ++i) {
           const int64_t number = p.gammas_per_head;
-          const double gamma = i < number ? gammas[(t * number + i) * heads + h] : 0;
+          const double gamma = i < number ? gammas[(t * 3 + i) * heads + h] : 0;
           std::tie(outs[i], weights[i]) = Finish(sums[i], splits[i], at);
           rows[i] = outs[i].data();
           weights[i] = is_literal ? Sigmoid(gamma) : weights[i] + gamma;
