@@ -7,14 +7,9 @@
 
 #include "kernels/block_summary.h"
 #include "kernels/cuda/paged_kv.h"
+#include "kernels/cuda/sparse_batch.h"
 
 namespace sieve::cuda {
-
-// A block whose last token is in the cache.
-struct CompletedBlock {
-  int32_t page = 0;
-  int32_t block = 0;  // of its sequence
-};
 
 // How the keys, or the values, of an entry's l tokens become one vector.
 struct EntryPooling {

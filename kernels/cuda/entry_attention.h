@@ -27,11 +27,6 @@ struct EntryAttentionParams {
 };
 cudaError_t EntryAttention(const EntryAttentionParams& params, cudaStream_t stream);
 
-inline constexpr int kEntriesPerSplit = 128;
-constexpr int64_t EntrySplits(int64_t blocks, int64_t entries_per_block) {
-  return (blocks * entries_per_block + kEntriesPerSplit - 1) / kEntriesPerSplit;
-}
-
 }  // namespace sieve::cuda
 
 #endif  // SIEVE_KERNELS_CUDA_ENTRY_ATTENTION_H_

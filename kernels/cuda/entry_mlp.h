@@ -9,8 +9,8 @@
 #include <cstdint>
 
 #include "kernels/block_summary.h"
-#include "kernels/cuda/block_compress.h"
 #include "kernels/cuda/paged_kv.h"
+#include "kernels/cuda/sparse_batch.h"
 #include "kernels/dtype.h"
 
 namespace sieve::cuda {

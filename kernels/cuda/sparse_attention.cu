@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_split.cuh"
 #include "kernels/cuda/attention_tile.cuh"
@@ -283,13 +281,6 @@ cudaError_t Launch(const SparseAttentionParams& params, cudaStream_t stream) {
 }
 
 }  // namespace
-
-int64_t MostSparseSplits(int64_t own, int64_t sink_blocks, int64_t window_blocks,
-                         int64_t num_selected) {
-  const auto fours = [](int64_t neighbours) { return (neighbours + 2) / kPagesPerSplit + 1; };
-  return std::min<int64_t>(own / kPagesPerSplit + 1, (sink_blocks > 0 ? fours(sink_blocks) : 0) +
-                                                         fours(window_blocks + 1) + num_selected);
-}
 
 cudaError_t SparseAttention(const SparseAttentionParams& params, cudaStream_t stream) {
   const PagedAttentionParams& a = params.batch.attention;

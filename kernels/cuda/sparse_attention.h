@@ -23,10 +23,6 @@ struct SparseAttentionParams {
 };
 cudaError_t SparseAttention(const SparseAttentionParams& params, cudaStream_t stream);
 
-// Fours of neighbouring blocks of which a token in block `own`, or before, reads some.
-int64_t MostSparseSplits(int64_t own, int64_t sink_blocks, int64_t window_blocks,
-                         int64_t num_selected);
-
 }  // namespace sieve::cuda
 
 #endif  // SIEVE_KERNELS_CUDA_SPARSE_ATTENTION_H_

@@ -31,6 +31,12 @@ struct SparseBatch {
   int64_t window_blocks = 0;
 };
 
+// A block whose last token is in the cache.
+struct CompletedBlock {
+  int32_t page = 0;
+  int32_t block = 0;  // of its sequence
+};
+
 // Rows (a token and a query head) of a piece that a thread block takes.
 inline constexpr int kPieceRows = 64;
 
@@ -55,6 +61,23 @@ SIEVE_HOST_DEVICE constexpr Candidates CandidatesOf(int64_t own, int64_t sink_bl
   const int64_t begin = sink_blocks < own ? sink_blocks : own;
   const int64_t end = own - window_blocks > begin ? own - window_blocks : begin;
   return {static_cast<int>(begin), static_cast<int>(end)};
+}
+
+// Fours of neighbouring blocks (kSplitTokens) of which a token in block `own`, or before, reads
+// some.
+constexpr int64_t MostSparseSplits(int64_t own, int64_t sink_blocks, int64_t window_blocks,
+                                   int64_t num_selected) {
+  constexpr int64_t kBlocks = kSplitTokens / kPageTokens;
+  const int64_t sinks = (sink_blocks + kBlocks - 1) / kBlocks;
+  const int64_t window = (window_blocks + kBlocks - 1) / kBlocks + 1;  // begins anywhere
+  const int64_t apart = sinks + window + num_selected, all = own / kBlocks + 1;
+  return apart < all ? apart : all;
+}
+
+// Compressed entries of a partial result, and how many of these a context of `blocks` blocks has.
+inline constexpr int kEntriesPerSplit = 128;
+constexpr int64_t EntrySplits(int64_t blocks, int64_t entries_per_block) {
+  return (blocks * entries_per_block + kEntriesPerSplit - 1) / kEntriesPerSplit;
 }
 
 }  // namespace sieve::cuda

@@ -7,7 +7,6 @@
 
 #include "absl/types/span.h"
 #include "kernels/cuda/attention_params.h"
-#include "kernels/cuda/block_compress.h"
 #include "kernels/cuda/sparse_batch.h"
 #include "model/adapter/adapter_config.h"
 #include "model/cuda/sparse_scratch.h"

@@ -9,6 +9,7 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/prefill_attention.h"
 #include "kernels/cuda/rope.h"
+#include "model/cuda/carver.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {

@@ -13,6 +13,7 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/sparse_attention.h"
 #include "model/cache/geometry.h"
+#include "model/cuda/carver.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/memory.h"
 

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/entry_attention.h"
-#include "kernels/cuda/sparse_attention.h"
 #include "kernels/cuda/sparse_batch.h"
-#include "model/cuda/memory.h"
+#include "model/cuda/carver.h"
 
 namespace sieve {
 namespace {

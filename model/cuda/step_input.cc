@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/host_copy.h"
+#include "model/cuda/carver.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {

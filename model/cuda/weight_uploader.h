@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "kernels/dtype.h"
 #include "kernels/tensor_view.h"
+#include "model/cuda/carver.h"
 #include "model/cuda/cuda_matrix.h"
 #include "model/cuda/memory.h"
 

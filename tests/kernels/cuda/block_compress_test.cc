@@ -29,7 +29,8 @@ class CudaBlockCompressTest : public testing::TestWithParam<SparseShape> {
 TEST_P(CudaBlockCompressTest, AgreesWithTheSpecification) {
   const SparseShape& shape = GetParam();
   const int64_t d = shape.head_dim, half = d / 2, rank = 7, blocks = 3;
-  const double most = Epsilon(shape.dtype) + 2e-5;
+  // Where the sum is between two values of the cache's type, they may be a step apart.
+  const double most = 2 * Epsilon(shape.dtype) + 2e-5;
   for (const auto& [bits, entries, tilted, max, interleaved] :
        {std::tuple<int64_t, int64_t, bool, bool, bool>{4, 1, true, false, false},
         {16, 8, true, false, true},
