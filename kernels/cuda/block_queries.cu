@@ -83,7 +83,9 @@ __global__ void __launch_bounds__(kThreads) GateKernel(GateQueriesParams p) {
 template <typename Kernel, typename Params>
 cudaError_t Launch(Kernel kernel, const Params& params, int64_t floats, cudaStream_t stream) {
   const int bytes = static_cast<int>(floats * static_cast<int64_t>(sizeof(float)));
-  if (const cudaError_t error = AllowShared(kernel, bytes); error != cudaSuccess) return error;
+  if (bytes > kSharedAtHand) {
+    if (const cudaError_t error = AllowShared(kernel, bytes); error != cudaSuccess) return error;
+  }
   const dim3 grid(params.batch.num_pieces, params.batch.attention.num_kv_heads);
   kernel<<<grid, kThreads, bytes, stream>>>(params);
   return cudaGetLastError();

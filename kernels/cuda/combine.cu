@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kMostParts = 3;
+constexpr int kAhead = 8;  // splits
 
 // A part's sums for one row and head; lane i has elements i, i + 32, ...
 template <int kParts>
@@ -20,14 +21,32 @@ struct Part {
   __device__ void Load(const PartialSums& sums, int64_t row_and_head, int d) {
     if (sums.data == nullptr) return;
     const float* partial = sums.data + row_and_head * sums.max_splits * PartialFloats(d);
-    for (int64_t split = 0; split < sums.max_splits; ++split, partial += PartialFloats(d)) {
-      const SoftmaxState next = {partial[d], partial[d + 1]};
-      if (next.total == 0) continue;  // nothing else was stored
-      const MergeFactors f = Merge(&state, next);
+    // Several are read before they are merged.
+    for (int64_t left = sums.max_splits; left > 0;
+         left -= kAhead, partial += kAhead * PartialFloats(d)) {
+      SoftmaxState next[kAhead];
+      float values[kAhead][kParts];
 #pragma unroll
-      for (int i = 0; i < kParts; ++i) {
-        const int e = threadIdx.x % 32 + 32 * i;
-        if (e < d) out[i] = MergeValue(f, out[i], partial[e]);
+      for (int s = 0; s < kAhead; ++s) {
+        const float* const at = partial + s * PartialFloats(d) + d;
+        if (s < left) next[s] = {at[0], at[1]};
+      }
+#pragma unroll
+      for (int s = 0; s < kAhead; ++s) {
+#pragma unroll
+        for (int i = 0; i < kParts; ++i) {
+          const int e = threadIdx.x % 32 + 32 * i;
+          // Of one that has no total nothing else was stored.
+          const bool is_there = next[s].total != 0 && e < d;
+          values[s][i] = is_there ? partial[s * PartialFloats(d) + e] : 0;
+        }
+      }
+#pragma unroll
+      for (int s = 0; s < kAhead; ++s) {
+        if (next[s].total == 0) continue;
+        const MergeFactors f = Merge(&state, next[s]);
+#pragma unroll
+        for (int i = 0; i < kParts; ++i) out[i] = MergeValue(f, out[i], values[s][i]);
       }
     }
   }

@@ -13,6 +13,9 @@
 
 namespace sieve::cuda {
 
+// Bytes of shared memory that a thread block may have unasked.
+inline constexpr int kSharedAtHand = 48 << 10;
+
 __device__ __forceinline__ int GroupOf(const SparseBatch& batch) {
   return static_cast<int>(batch.attention.num_heads / batch.attention.num_kv_heads);
 }

@@ -35,7 +35,8 @@ inline std::vector<SparseShape> SparseShapes() {
   std::vector<SparseShape> shapes;
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     for (const int64_t d : {64, 80, 96, 128}) shapes.push_back({dtype, d, 2, 4});
-    for (const int64_t group : {1, 3, 16}) shapes.push_back({dtype, 64, 2, group});
+    for (const int64_t group : {1, 3}) shapes.push_back({dtype, 64, 2, group});
+    shapes.push_back({dtype, 64, 1, 16});
   }
   return shapes;
 }
@@ -73,8 +74,12 @@ class SparseSequence {
         tokens_(tokens),
         cache_(random, shape.dtype, shape.kv_heads, shape.head_dim, tokens),
         summaries_(cache_.pages * shape.kv_heads * layout.bytes, static_cast<char>(0xff)),
-        q_(RandomFloats(random, tokens * shape.heads() * shape.head_dim)) {
-    q_ = Decode(Encode(q_, shape.dtype), shape.dtype);
+        q_(tokens * shape.heads() * shape.head_dim) {
+    // Few are random, for many would take long.
+    const std::vector<float> some =
+        Decode(Encode(RandomFloats(random, 300 * shape.heads() * shape.head_dim), shape.dtype),
+               shape.dtype);
+    for (size_t i = 0; i < q_.size(); ++i) q_[i] = some[i % some.size()];
     for (int64_t b = 0; b < tokens / kPageTokens; ++b) {
       for (int64_t h = 0; h < shape.kv_heads; ++h) {
         FillSummary(random, summaries().of(cache_.table[b], h));

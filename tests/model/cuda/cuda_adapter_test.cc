@@ -133,8 +133,8 @@ class CudaAdapterTest : public testing::TestWithParam<Case> {
 INSTANTIATE_TEST_SUITE_P(Options, CudaAdapterTest, testing::ValuesIn(Cases()),
                          [](const auto& info) { return info.param.name; });
 
-// The seed is fixed: with another, two scores may be so close that sums of another order tell them
-// apart otherwise. A different choice of blocks shows in the logits.
+// A different choice of blocks shows in the logits. Where a code of the index, or a score, is
+// within rounding of a border, a token may choose otherwise: rarely, and the seed is fixed.
 TEST_P(CudaAdapterTest, AgreesWithTheCpu) {
   for (const bool interleaved : {false, true}) {
     std::mt19937_64 random(7);
@@ -146,12 +146,19 @@ TEST_P(CudaAdapterTest, AgreesWithTheCpu) {
     const auto tokens = cpu.Tokens(random, kLength);
     const std::vector<AdapterPiece> step = {{&tokens, Pages(0, 9), 0, kLength, 3, prompt()}};
     const std::vector<float> want = cpu.Step(step), got = cuda.Step(step);
-    double largest = 0;
-    for (const float x : want) largest = std::max<double>(largest, std::abs(x));
-    for (size_t i = 0; i < want.size(); ++i) {
-      ASSERT_LT(std::abs(got[i] - want[i]), 2e-4 * largest)
-          << "token " << i / cpu.vocabulary() << (interleaved ? ", interleaved" : "");
+    float largest = 0;
+    for (const float x : want) largest = std::max(largest, std::abs(x));
+    std::vector<int64_t> others;  // tokens
+    for (int64_t t = 0; t < kLength; ++t) {
+      float error = 0;
+      for (int64_t i = t * cpu.vocabulary(); i < (t + 1) * cpu.vocabulary(); ++i) {
+        ASSERT_TRUE(std::isfinite(got[i])) << t;
+        error = std::max(error, std::abs(got[i] - want[i]));
+      }
+      if (error > 2e-4f * largest) others.push_back(t);
     }
+    EXPECT_LE(others.size(), 2) << testing::PrintToString(others)
+                                << (interleaved ? ", interleaved" : "");
   }
 }
 
@@ -306,19 +313,23 @@ TEST(CudaAdapterSlots, WhatItCannotDoIsSaid) {
   const absl::Status oracle = set(&model, SmallAdapter(Selector::kOracle));
   EXPECT_EQ(oracle.code(), absl::StatusCode::kInvalidArgument) << oracle;
   EXPECT_TRUE(absl::StrContains(oracle.message(), "oracle")) << oracle;
-  AdapterConfig large = SmallAdapter(Selector::kIndex);
-  large.index_rank = 64;
-  large.index_bits = 16;
-  large.compression_block = 8;
-  const absl::Status summaries =
-      set(&model, With(large, [](AdapterConfig& c) { c.selector = Selector::kCompressed; }));
-  EXPECT_TRUE(summaries.ok()) << summaries;
+  AdapterConfig wide = SmallAdapter(Selector::kIndex);
+  wide.index_rank = wide.head_dim = 64;
+  wide.index_bits = 16;
+  wide.compression_block = 8;
+  const absl::Status summaries = set(&model, wide);
+  EXPECT_EQ(summaries.code(), absl::StatusCode::kOk) << summaries;
   AdapterModel small = OnCuda(DType::kF32, false, 600'000);
-  large.expand_factor = 16;
-  large.compression_block = 64;
-  large.key_compression = large.value_compression = Compression::kMlp;
-  const absl::Status scratch = set(&small, large);
+  const absl::Status room = set(&small, wide);
+  EXPECT_EQ(room.code(), absl::StatusCode::kResourceExhausted) << room;
+  EXPECT_TRUE(absl::StrContains(room.message(), "the cache was made with")) << room;
+  AdapterConfig many = SmallAdapter(Selector::kMean);
+  many.selected_blocks = 1024;
+  many.query_tile = 64;
+  EXPECT_TRUE(set(&model, many).ok());
+  const absl::Status scratch = set(&small, many);
   EXPECT_EQ(scratch.code(), absl::StatusCode::kResourceExhausted) << scratch;
+  EXPECT_TRUE(absl::StrContains(scratch.message(), "for a part of a step")) << scratch;
 }
 
 TEST(CudaAdapterSlots, TilesMustBeWhole) {
