@@ -61,7 +61,7 @@ chosen_cases() {
 # Processes that a test's cases are divided among.
 shards_of() {
   case "$1" in
-    attention_test | hopper_matmul_test | sampling_test) echo 4 ;;
+    attention_test | block_scores_test | hopper_matmul_test | sampling_test) echo 4 ;;
     cuda_adapter_test) echo 4 ;;
     cuda_*_test | matmul_test) echo 2 ;;
     *) echo 1 ;;
