@@ -2,16 +2,21 @@
 // draws tokens as the engine does. One JSON line a measurement, with every repetition in it.
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "model/adapter/adapter.h"
+#include "model/adapter/adapter_file.h"
+#include "model/attention/summary_layout.h"
 #include "model/cache/geometry.h"
 #include "model/checkpoint/checkpoint.h"
 #include "model/checkpoint/random_checkpoint.h"
@@ -38,6 +43,10 @@ ABSL_FLAG(double, top_p, 1, "of --sample");
 ABSL_FLAG(std::string, device, "cpu", "cpu or cuda");
 ABSL_FLAG(std::string, cache_type, "f16",
           "f16, f32 or bf16; on CUDA of weights and activations too");
+ABSL_FLAG(
+    std::string, adapter, "",
+    "all sequences use it: a folder, or `random` for one of the default options whose tensors "
+    "are random");
 
 namespace sieve {
 namespace {
@@ -61,6 +70,9 @@ class Driver {
     tables_.resize(sequences * pages_each_);
     std::iota(tables_.begin(), tables_.end(), 0);
   }
+
+  // Of all steps to come.
+  void UseAdapter(int32_t slot) { adapters_.assign(tables_.size() / pages_each_, slot); }
 
   // `count` tokens at `position` for each sequence; logits of the last token of each.
   absl::Status Step(int64_t sequences, int64_t position, int64_t count) {
@@ -110,7 +122,9 @@ class Driver {
             .offsets = offsets_,
             .block_tables = tables_,
             .block_table_stride = pages_each_,
-            .logit_rows = rows_};
+            .logit_rows = rows_,
+            .adapters =
+                absl::MakeConstSpan(adapters_).first(adapters_.empty() ? 0 : offsets_.size() - 1)};
   }
   absl::Span<const Draw> Draws(int64_t sequences, int64_t step, const SamplingParams* params) {
     draws_.resize(sequences);
@@ -135,7 +149,7 @@ class Driver {
   Transformer* const model_;
   HostStepRunner host_runner_;  // where the model has none of its own
   const int64_t pages_each_;
-  std::vector<int32_t> tables_, tokens_, positions_, offsets_, rows_, drawn_;
+  std::vector<int32_t> tables_, tokens_, positions_, offsets_, rows_, drawn_, adapters_;
   std::vector<Draw> draws_;
   std::vector<float> logits_;
 };
@@ -148,18 +162,51 @@ void Check(const absl::Status& status) {
 
 nlohmann::json Measure(const Transformer& model, const std::string& name,
                        const std::vector<double>& tokens_a_second) {
-  return {{"engine", "sieve"},
-          {"model", model.config().name},
-          {"device", model.memory().device},
-          {"measurement", name},
-          {"unit", "tokens/s"},
-          {"values", tokens_a_second},
-          {"cache_type", InfoOf(model.geometry().dtype).name}};
+  nlohmann::json line = {{"engine", "sieve"},
+                         {"model", model.config().name},
+                         {"device", model.memory().device},
+                         {"measurement", name},
+                         {"unit", "tokens/s"},
+                         {"values", tokens_a_second},
+                         {"cache_type", InfoOf(model.geometry().dtype).name}};
+  if (const std::string adapter = absl::GetFlag(FLAGS_adapter); !adapter.empty()) {
+    line["adapter"] = adapter;
+  }
+  return line;
+}
+
+// What --adapter names, for a model.
+std::shared_ptr<const Adapter> ReadAdapter(const ModelConfig& model) {
+  if (const std::string name = absl::GetFlag(FLAGS_adapter); name != "random") {
+    absl::StatusOr<Adapter> adapter = OpenAdapter(name);
+    Check(adapter.status());
+    return std::make_shared<const Adapter>(*std::move(adapter));
+  }
+  auto adapter = std::make_shared<Adapter>();
+  AdapterConfig& c = adapter->config;
+  c.num_layers = model.num_layers;
+  c.hidden_size = model.hidden_size;
+  c.num_heads = model.num_heads;
+  c.num_kv_heads = model.num_kv_heads;
+  c.head_dim = model.head_dim;
+  adapter->layers.resize(c.num_layers);
+  std::minstd_rand random(1);
+  for (AdapterLayer& layer : adapter->layers) {
+    for (const AdapterTensor& tensor : AdapterTensors(c)) {
+      int64_t size = 1;
+      for (const int64_t n : tensor.shape) size *= n;
+      const float width = 1 / std::sqrt(static_cast<float>(tensor.shape.back()));
+      std::uniform_real_distribution<float> values(-width, width);
+      for (int64_t i = 0; i < size; ++i) (layer.*tensor.values).push_back(values(random));
+    }
+  }
+  return adapter;
 }
 
 void BenchPrompt(Transformer* model, int64_t tokens, int repetitions) {
   std::vector<double> rates;
   Driver driver(model, 1, tokens);
+  if (!absl::GetFlag(FLAGS_adapter).empty()) driver.UseAdapter(0);
   Check(driver.Step(1, 0, tokens));  // warms up
   for (int r = 0; r < repetitions; ++r) {
     const double start = Seconds();
@@ -177,6 +224,7 @@ void BenchDecode(Transformer* model, int64_t streams, int64_t context, int64_t t
   params.temperature = absl::GetFlag(FLAGS_temperature);
   params.top_p = static_cast<float>(absl::GetFlag(FLAGS_top_p));
   Driver driver(model, streams, context + tokens);
+  if (!absl::GetFlag(FLAGS_adapter).empty()) driver.UseAdapter(0);
   const int64_t chunk = ContextChunk(streams);
   for (int64_t p = 0; p < context; p += chunk) {
     Check(driver.Step(streams, p, std::min(chunk, context - p)));
@@ -218,10 +266,14 @@ int Main() {
   const std::string type = absl::GetFlag(FLAGS_cache_type);
   const ModelConfig& config = (*checkpoint)->config();
   const DType dtype = type == "f32" ? DType::kF32 : type == "bf16" ? DType::kBF16 : DType::kF16;
-  const CacheGeometry geometry = {.num_layers = config.num_layers,
-                                  .num_kv_heads = config.num_kv_heads,
-                                  .head_dim = config.head_dim,
-                                  .dtype = dtype};
+  std::shared_ptr<const Adapter> adapter;
+  if (!absl::GetFlag(FLAGS_adapter).empty()) adapter = ReadAdapter(config);
+  const CacheGeometry geometry = {
+      .num_layers = config.num_layers,
+      .num_kv_heads = config.num_kv_heads,
+      .head_dim = config.head_dim,
+      .dtype = dtype,
+      .summary_bytes = adapter ? SummaryLayoutOf(adapter->config, dtype).bytes : 0};
   const int64_t pages =
       std::max(most_streams * ((context + generated) / kPageTokens + 1), prompt / kPageTokens + 1);
   auto model = OpenTransformer(
@@ -230,10 +282,12 @@ int Main() {
        .num_threads = absl::GetFlag(FLAGS_threads),
        .dtype = dtype,
        .cache_bytes = pages * geometry.BytesPerPage(),
+       .summary_bytes = geometry.summary_bytes,
        .max_step_tokens = std::max({prompt, kStepTokens, most_streams}),
        .max_sequences = most_streams,
        .max_context_tokens = std::max(prompt, context + generated + kPageTokens)});
   Check(model.status());
+  if (adapter) Check((*model)->SetAdapter(0, adapter));
   const int repetitions = absl::GetFlag(FLAGS_repetitions);
   if (prompt > 0) BenchPrompt(model->get(), prompt, repetitions);
   if (generated > 0) {

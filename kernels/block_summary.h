@@ -37,7 +37,7 @@ struct SummaryView {
   int64_t page_stride = 0;  // bytes
   int64_t head_stride = 0;  // bytes
 
-  char* of(int64_t page, int64_t head) const {
+  constexpr char* of(int64_t page, int64_t head) const {
     return base + page * page_stride + head * head_stride;
   }
 };

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kCpuCacheBytes = int64_t{1} << 30;
 
 absl::StatusOr<int64_t> CachePages(const ModelConfig& config, DType dtype, int64_t bytes,
-                                   int64_t summary_bytes = 0) {
+                                   int64_t summary_bytes) {
   const CacheGeometry geometry = {.num_layers = config.num_layers,
                                   .num_kv_heads = config.num_kv_heads,
                                   .head_dim = config.head_dim,
@@ -49,9 +49,11 @@ absl::StatusOr<std::unique_ptr<Transformer>> OpenOnCuda(const ModelConfig& confi
   CudaTransformerOptions cuda = {.dtype = options.dtype.value_or(DType::kBF16),
                                  .max_step_tokens = options.max_step_tokens,
                                  .max_sequences = options.max_sequences,
-                                 .max_context_tokens = options.max_context_tokens};
+                                 .max_context_tokens = options.max_context_tokens,
+                                 .summary_bytes = options.summary_bytes};
   if (options.cache_bytes > 0) {
-    const absl::StatusOr<int64_t> pages = CachePages(config, cuda.dtype, options.cache_bytes);
+    const absl::StatusOr<int64_t> pages =
+        CachePages(config, cuda.dtype, options.cache_bytes, options.summary_bytes);
     if (!pages.ok()) return pages.status();
     cuda.cache_pages = *pages;
   }

@@ -26,7 +26,7 @@ struct MemoryUse {
   int64_t weights = 0;          // views into mapped files
   int64_t cache = 0;            // pages, reserved
   int64_t summaries = 0;        // of the cache, what adapters keep of blocks
-  int64_t adapters = 0;         // their weights, as floats
+  int64_t adapters = 0;         // their weights
   int64_t workspace = 0;        // activations, grown to the largest step so far
 };
 

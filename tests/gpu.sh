@@ -43,6 +43,10 @@ chosen_cases() {
     "racecheck sampling_test") echo 'Small*/2:Small*/7:Small*/12:Small*/17:Small*/22:Small*/26:Large*/0' ;;
     "racecheck sum_order_test") echo '*/0:*/1' ;;
     "racecheck tiny_llamas_cuda_test") echo '*gqa8_dim64_all_biases' ;;
+    "racecheck block_"*"_test" | "racecheck sparse_attention_test") echo '*bf16_64_4:*bf16_128_4:*f16_64_3:*f32_80_4' ;;
+    *" block_"*"_test" | *" sparse_attention_test") echo '*_4:*/f16_64_3:*Select*' ;;
+    "racecheck cuda_adapter_test") echo '*AgreesWithTheCpu/index:*CompanyInTheBatchDoesNotShow/tile_16' ;;
+    *" cuda_adapter_test") echo '-*TheCutIntoSteps*' ;;
     "racecheck cuda_"*) echo '*FewSteps*:*LongContexts*' ;;
     *" attention_test") echo '*_4:*/bf16_64_5:*/f16_64_3:*/f16_128_3' ;;
     *" hopper_matmul_test") echo 'Every*:*/bf16_40_96_9216' ;;
@@ -57,7 +61,8 @@ chosen_cases() {
 # Processes that a test's cases are divided among.
 shards_of() {
   case "$1" in
-    attention_test | hopper_matmul_test | sampling_test) echo 4 ;;
+    attention_test | block_scores_test | hopper_matmul_test | sampling_test) echo 4 ;;
+    cuda_adapter_test) echo 4 ;;
     cuda_*_test | matmul_test) echo 2 ;;
     *) echo 1 ;;
   esac

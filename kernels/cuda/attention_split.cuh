@@ -292,19 +292,33 @@ __device__ __forceinline__ void Clear(WarpSums<kHeadDim>* sums) {
   sums->row[0] = sums->row[1] = SoftmaxState();
 }
 
-// One page of a split: shared holds its keys, then its values.
+// What the scores of 64 keys, -inf where a row does not see one, and their values add to a split.
 template <typename T, int kHeadDim>
-__device__ __forceinline__ void AttendPage(const WarpRows<T, kHeadDim>& rows, const T* shared,
-                                           int first_key, float scale_log2,
-                                           WarpSums<kHeadDim>* sums) {
-  float scores[8][4];
-  Scores<T, kHeadDim>(rows, shared, scores);
-  MaskScores(rows.position, first_key, scores);
+__device__ __forceinline__ void AddScores(float (&scores)[8][4], const T* values, float scale_log2,
+                                          WarpSums<kHeadDim>* sums) {
   const PageSums page = WeighScores(scores, scale_log2, sums->row);
   AddTotals(page, sums->row);
 #pragma unroll
   for (int r = 0; r < 2; ++r) ScaleRow(r, page.factor[r], sums);
-  AddValues<T, kHeadDim>(scores, shared + kTileElements<kHeadDim>, sums);
+  AddValues<T, kHeadDim>(scores, values, sums);
+}
+
+// One page of a split: shared holds its keys, then its values. A row at position -1 sees none.
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void AttendPage(const WarpRows<T, kHeadDim>& rows,
+                                           const int32_t (&position)[2], const T* shared,
+                                           int first_key, float scale_log2,
+                                           WarpSums<kHeadDim>* sums) {
+  float scores[8][4];
+  Scores<T, kHeadDim>(rows, shared, scores);
+  MaskScores(position, first_key, scores);
+  AddScores<T, kHeadDim>(scores, shared + kTileElements<kHeadDim>, scale_log2, sums);
+}
+template <typename T, int kHeadDim>
+__device__ __forceinline__ void AttendPage(const WarpRows<T, kHeadDim>& rows, const T* shared,
+                                           int first_key, float scale_log2,
+                                           WarpSums<kHeadDim>* sums) {
+  AttendPage<T, kHeadDim>(rows, rows.position, shared, first_key, scale_log2, sums);
 }
 
 // `state` is that of the split's row r.

@@ -25,6 +25,12 @@ inline absl::Status CudaStatus(cudaError_t error, absl::string_view what) {
     }                                                                         \
   } while (false)
 
+// Returns the error from a function of launches unless `call` succeeds.
+#define SIEVE_TRY_CUDA(call)                                                                    \
+  do {                                                                                          \
+    if (const cudaError_t sieve_error = (call); sieve_error != cudaSuccess) return sieve_error; \
+  } while (false)
+
 }  // namespace sieve
 
 #endif  // SIEVE_MODEL_CUDA_CUDA_STATUS_H_

@@ -3,19 +3,25 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <map>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/block_summary.h"
 #include "kernels/cuda/attention_params.h"
 #include "kernels/cuda/pending_tokens.h"
 #include "kernels/cuda/prefill_attention.h"
+#include "model/adapter/adapter.h"
 #include "model/batch_check.h"
+#include "model/cuda/adapter_plan.h"
+#include "model/cuda/cuda_adapter.h"
 #include "model/cuda/cuda_status.h"
 #include "model/cuda/forward_pass.h"
 #include "model/cuda/memory.h"
+#include "model/cuda/sparse_pass.h"
 #include "model/cuda/step_draws.h"
 #include "model/cuda/step_input.h"
 #include "model/cuda/weights.h"
@@ -74,8 +80,11 @@ class CudaTransformer : public Transformer, private StepRunner {
         .device = "cuda:0",
         .weights = weights_.bytes(),
         .cache = cache_memory_.bytes(),
+        .summaries = (cache_pages_ + 1) * geometry_.SummaryBytesPerPage(),
+        .adapters = adapter_bytes_.load(std::memory_order_relaxed),
         .workspace = pass_->workspace_bytes() + input_->device_bytes() + draws_->device_bytes()};
   }
+  absl::Status SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) override;
   void CopyPages(absl::Span<const PageCopy> copies) override;
   absl::Status Forward(const Batch& batch, absl::Span<float> logits) override;
   StepRunner* step_runner() override { return this; }
@@ -88,7 +97,10 @@ class CudaTransformer : public Transformer, private StepRunner {
   };
 
   CudaTransformer(const ModelConfig& config, const CudaTransformerOptions& options)
-      : config_(config), options_(options) {}
+      : config_(config),
+        options_(options),
+        adapters_(kAdapterSlots),
+        adapter_configs_(kAdapterSlots) {}
   absl::Status Init(const LlamaWeights& weights);
   absl::Status MakeCache();
 
@@ -105,7 +117,14 @@ class CudaTransformer : public Transformer, private StepRunner {
   // Launches all up to the logits; `pending`: draws of the step before that it may read.
   absl::StatusOr<UploadedStep> Launch(const Batch& batch, int64_t pending,
                                       absl::Span<const char> extra);
-  absl::Status Run(const UploadedStep& step);
+  // Lays out the adapters of a batch; false: it has none.
+  absl::StatusOr<bool> PlanAdapters(const Batch& batch);
+  absl::Status Run(const UploadedStep& step, bool has_adapters);
+  int64_t MaxPages() const { return (options_.max_context_tokens + kPageTokens - 1) / kPageTokens; }
+  int64_t TileTokens() const {
+    return cuda::PrefillTileTokens(options_.dtype, config_.head_dim,
+                                   config_.num_heads / config_.num_kv_heads);
+  }
   absl::StatusOr<cudaGraphExec_t> Capture(const UploadedStep& step);
   // Waits for all that was launched; valid until the next call.
   absl::StatusOr<absl::Span<const float>> CopyLogits(int64_t count);
@@ -124,6 +143,10 @@ class CudaTransformer : public Transformer, private StepRunner {
   std::unique_ptr<ForwardPass> pass_;
   std::unique_ptr<StepDraws> draws_;
   std::map<std::pair<int64_t, int64_t>, cudaGraphExec_t> graphs_;  // by tokens and splits
+  std::vector<std::unique_ptr<CudaAdapter>> adapters_;             // [slots], null where empty
+  std::vector<const AdapterConfig*> adapter_configs_;              // theirs
+  std::atomic<int64_t> adapter_bytes_ = 0;
+  AdapterPlan plan_;          // of the step that is launched
   absl::Status copy_status_;  // of CopyPages, which cannot tell; the next step does
 
   DrawInput draw_input_;
@@ -142,17 +165,22 @@ absl::Status CudaTransformer::Init(const LlamaWeights& weights) {
   if (!uploaded.ok()) return uploaded.status();
   weights_ = *std::move(uploaded);
 
-  const StepLimits limits = {options_.max_step_tokens, options_.max_sequences,
-                             (options_.max_context_tokens + kPageTokens - 1) / kPageTokens};
+  const StepLimits limits = {options_.max_step_tokens, options_.max_sequences, MaxPages()};
+  int64_t plan_bytes = 0, scratch_bytes = 0;
+  if (options_.summary_bytes > 0) {
+    plan_bytes = AdapterPlan::MaxBytes(limits.max_tokens, limits.max_sequences);
+    scratch_bytes = options_.scratch_bytes;
+    if (scratch_bytes == 0) {
+      scratch_bytes = SparseScratchFor(config_, limits.max_tokens, limits.max_pages);
+    }
+  }
   absl::StatusOr<StepInput> input =
-      StepInput::Create(limits,
-                        cuda::PrefillTileTokens(options_.dtype, config_.head_dim,
-                                                config_.num_heads / config_.num_kv_heads),
-                        DrawInput::MaxBytes(options_.max_sequences));
+      StepInput::Create(limits, TileTokens(),
+                        {.plan = plan_bytes, .extra = DrawInput::MaxBytes(options_.max_sequences)});
   if (!input.ok()) return input.status();
   input_ = std::make_unique<StepInput>(*std::move(input));
   absl::StatusOr<ForwardPass> pass =
-      ForwardPass::Create(config_, &weights_, options_.dtype, limits);
+      ForwardPass::Create(config_, &weights_, options_.dtype, limits, scratch_bytes);
   if (!pass.ok()) return pass.status();
   pass_ = std::make_unique<ForwardPass>(*std::move(pass));
   absl::StatusOr<StepDraws> draws =
@@ -167,7 +195,8 @@ absl::Status CudaTransformer::MakeCache() {
   geometry_ = {.num_layers = config_.num_layers,
                .num_kv_heads = config_.num_kv_heads,
                .head_dim = config_.head_dim,
-               .dtype = options_.dtype};
+               .dtype = options_.dtype,
+               .summary_bytes = options_.summary_bytes};
   cache_pages_ = options_.cache_pages;
   if (cache_pages_ == 0) {
     size_t free = 0, total = 0;
@@ -186,8 +215,11 @@ absl::Status CudaTransformer::MakeCache() {
   if (!memory.ok()) return memory.status();
   cache_memory_ = *std::move(memory);
   cache_.base = cache_memory_.data();
-  cache_.page_bytes = geometry_.BytesPerPage() / config_.num_layers;
+  cache_.summary_page_bytes = geometry_.SummaryBytesPerPage() / config_.num_layers;
+  cache_.summary_layer_bytes = pages * cache_.summary_page_bytes;
+  cache_.page_bytes = geometry_.BytesPerPage() / config_.num_layers - cache_.summary_page_bytes;
   cache_.layer_bytes = pages * cache_.page_bytes;
+  cache_.summaries = cache_.base + config_.num_layers * cache_.layer_bytes;
   pass_->UseCache(cache_);
   SIEVE_RETURN_IF_CUDA(cudaMemset(cache_.base, 0, cache_memory_.bytes()), "clearing the cache");
   // Steps run on a stream that does not wait for what was begun beside it.
@@ -202,17 +234,65 @@ CudaTransformer::~CudaTransformer() {
 }
 
 void CudaTransformer::CopyPages(absl::Span<const PageCopy> copies) {
+  const auto copy_part = [&](char* pages, int64_t page_bytes, const PageCopy& copy) {
+    if (page_bytes == 0) return;
+    copy_status_.Update(
+        CudaStatus(cudaMemcpyAsync(pages + copy.to * page_bytes, pages + copy.from * page_bytes,
+                                   page_bytes, cudaMemcpyDeviceToDevice, stream_),
+                   "copying a page of the cache"));
+  };
   // Layer by layer: the pages of one may be more bytes than a copy's pitch can be.
   for (const PageCopy& copy : copies) {
     for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
-      char* const pages = cache_.base + layer * cache_.layer_bytes;
-      copy_status_.Update(
-          CudaStatus(cudaMemcpyAsync(pages + copy.to * cache_.page_bytes,
-                                     pages + copy.from * cache_.page_bytes, cache_.page_bytes,
-                                     cudaMemcpyDeviceToDevice, stream_),
-                     "copying a page of the cache"));
+      copy_part(cache_.base + layer * cache_.layer_bytes, cache_.page_bytes, copy);
+      copy_part(cache_.summaries + layer * cache_.summary_layer_bytes, cache_.summary_page_bytes,
+                copy);
     }
   }
+}
+
+absl::Status CudaTransformer::SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) {
+  if (slot < 0 || slot >= kAdapterSlots) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("adapter slots are 0 to ", kAdapterSlots - 1, ", not ", slot));
+  }
+  std::unique_ptr<CudaAdapter> uploaded;
+  if (adapter != nullptr) {
+    SIEVE_RETURN_IF_CUDA(cudaSetDevice(kDevice), "using the CUDA device");
+    absl::StatusOr<std::unique_ptr<CudaAdapter>> created =
+        CudaAdapter::Upload(config_, geometry_, adapter);
+    if (!created.ok()) return created.status();
+    absl::Status status =
+        CheckScratch(**created, options_.dtype, MaxPages(), pass_->scratch_bytes());
+    if (!status.ok()) return status;
+    uploaded = *std::move(created);
+  }
+  const auto bytes = [](const std::unique_ptr<CudaAdapter>& a) {
+    return a != nullptr ? a->bytes() : 0;
+  };
+  adapter_bytes_ += bytes(uploaded) - bytes(adapters_[slot]);
+  adapter_configs_[slot] = uploaded != nullptr ? &uploaded->config() : nullptr;
+  adapters_[slot] = std::move(uploaded);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> CudaTransformer::PlanAdapters(const Batch& batch) {
+  bool has_adapters = false;
+  for (int64_t s = 0; s + 1 < static_cast<int64_t>(batch.offsets.size()); ++s) {
+    const int32_t slot = batch.adapter(s);
+    if (slot < 0) continue;
+    if (adapters_[slot] == nullptr) {
+      return absl::InternalError(absl::StrCat("malformed batch: adapter slot ", slot, " is empty"));
+    }
+    absl::Status status = CheckTiles(batch, s, adapters_[slot]->config().query_tile);
+    if (!status.ok()) return status;
+    has_adapters = true;
+  }
+  if (has_adapters) {
+    plan_.Build(batch, adapter_configs_,
+                {.tile_tokens = TileTokens(), .scratch_bytes = pass_->scratch_bytes()});
+  }
+  return has_adapters;
 }
 
 absl::Status CudaTransformer::Forward(const Batch& batch, absl::Span<float> logits) {
@@ -288,7 +368,7 @@ absl::StatusOr<UploadedStep> CudaTransformer::Launch(const Batch& batch, int64_t
                                                      absl::Span<const char> extra) {
   absl::Status status = std::exchange(copy_status_, absl::OkStatus());
   status.Update(CheckBatch(batch, batch.logit_rows.size() * config_.vocabulary_size,
-                           vocabulary_size(), num_pages(), pending));
+                           vocabulary_size(), num_pages(), pending, kAdapterSlots));
   if (!status.ok()) return status;
   if (batch.logit_rows.size() > options_.max_sequences) {
     return absl::InvalidArgumentError(absl::StrCat("a step with ", batch.logit_rows.size(),
@@ -298,14 +378,20 @@ absl::StatusOr<UploadedStep> CudaTransformer::Launch(const Batch& batch, int64_t
   if (batch.tokens.empty()) return UploadedStep();
   // The engine's thread may not be the one that made the model.
   SIEVE_RETURN_IF_CUDA(cudaSetDevice(kDevice), "using the CUDA device");
-  const bool decodes = OnlyDecodes(batch);
+  const absl::StatusOr<bool> has_adapters = PlanAdapters(batch);
+  if (!has_adapters.ok()) return has_adapters.status();
+  // Steps with adapters are not captured in graphs.
+  const bool decodes = OnlyDecodes(batch) && !*has_adapters;
   const int64_t bucket = decodes ? std::min({Bucket(batch.tokens.size()), options_.max_sequences,
                                              options_.max_step_tokens})
                                  : 0;
   absl::StatusOr<UploadedStep> step =
-      input_->Upload(batch, bucket, static_cast<int32_t>(cache_pages_), extra, stream_);
+      input_->Upload(batch, bucket, static_cast<int32_t>(cache_pages_),
+                     *has_adapters ? plan_.bytes() : absl::Span<const char>(), extra, stream_);
   if (!step.ok()) return step.status();
   step->shape.only_decodes = decodes;
+  // The last layer's attention is that of all tokens.
+  if (*has_adapters) step->shape.few_rows = false;
   // Few graphs, but no more splits than the workspace has room for.
   if (decodes) {
     step->shape.max_splits = std::min(NextPowerOfTwo(step->shape.max_splits), pass_->max_splits());
@@ -317,15 +403,18 @@ absl::StatusOr<UploadedStep> CudaTransformer::Launch(const Batch& batch, int64_t
                                                  stream_),
                          "taking the tokens of the step before");
   }
-  status = Run(*step);
+  status = Run(*step, *has_adapters);
   if (!status.ok()) return status;
   return step;
 }
 
-absl::Status CudaTransformer::Run(const UploadedStep& step) {
+absl::Status CudaTransformer::Run(const UploadedStep& step, bool has_adapters) {
   if (!step.shape.only_decodes) {
-    return CudaStatus(pass_->Launch(step.arrays, step.shape, StepInput::kTableStride, stream_),
-                      "launching a step");
+    AdapterStep adapters;
+    if (has_adapters) adapters = {&plan_, step.arrays.plan, adapters_};
+    return CudaStatus(
+        pass_->Launch(step.arrays, step.shape, StepInput::kTableStride, adapters, stream_),
+        "launching a step");
   }
   const int64_t splits = pass_->DependsOnSplits(step.shape) ? step.shape.max_splits : 0;
   cudaGraphExec_t& graph = graphs_[{step.shape.tokens, splits}];
@@ -418,6 +507,11 @@ absl::StatusOr<std::unique_ptr<Transformer>> CreateCudaTransformer(
       options.dtype != DType::kBF16) {
     return absl::InvalidArgumentError(absl::StrCat(
         "on CUDA, a model computes in f32, f16 or bf16, not ", InfoOf(options.dtype).name));
+  }
+  if (options.summary_bytes < 0 || options.summary_bytes % kSummaryAlignment != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("summary_bytes must be a multiple of ",
+                                                   kSummaryAlignment, ", not ",
+                                                   options.summary_bytes));
   }
   return CudaTransformer::Create(config, weights, options);
 }

@@ -19,6 +19,12 @@ struct CudaTransformerOptions {
   int64_t max_step_tokens = 0;
   int64_t max_sequences = 0;       // of a step
   int64_t max_context_tokens = 0;  // of a sequence
+  // Room for the summaries that adapters keep, see CacheGeometry: a multiple of kSummaryAlignment;
+  // 0: there are no adapters.
+  int64_t summary_bytes = 0;
+  // Of sparse attention: what a step has no room for here is computed one part after the other. 0:
+  // SparseScratchFor.
+  int64_t scratch_bytes = 0;
 };
 
 // Why there is no device to compute on (none, a driver too old, built without CUDA), or OK.

@@ -9,16 +9,11 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/prefill_attention.h"
 #include "kernels/cuda/rope.h"
+#include "model/cuda/carver.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {
 namespace {
-
-// Returns from the function unless `call` succeeds.
-#define SIEVE_TRY(call)                                                       \
-  do {                                                                        \
-    if (const cudaError_t error = (call); error != cudaSuccess) return error; \
-  } while (false)
 
 float ScoreScale(const ModelConfig& config) {
   return 1 / std::sqrt(static_cast<float>(config.head_dim));
@@ -58,17 +53,22 @@ ForwardPass::Activations ForwardPass::Carve(const StepLimits& limits, char* base
       cuda::kMaxDecodeStepTokens, config_.num_heads, config_.head_dim, splits));
   act.layers = carver.Take<cuda::DecodeStepLayer>(config_.num_layers);
   act.counters = carver.Take<uint32_t>(2);
+  if (scratch_bytes_ > 0) {
+    act.gammas = carver.Take<float>(t * GammaCols(config_.num_heads));
+    act.scratch = carver.Take<char>(scratch_bytes_);
+  }
   *bytes = carver.bytes();
   return act;
 }
 
 absl::StatusOr<ForwardPass> ForwardPass::Create(const ModelConfig& config,
                                                 const CudaWeights* weights, DType dtype,
-                                                const StepLimits& limits) {
+                                                const StepLimits& limits, int64_t scratch_bytes) {
   ForwardPass pass;
   pass.config_ = config;
   pass.weights_ = weights;
   pass.dtype_ = dtype;
+  pass.scratch_bytes_ = scratch_bytes;
   int64_t bytes = 0;
   pass.Carve(limits, nullptr, &bytes);
   absl::StatusOr<CudaMemory> memory = CudaMemory::Device(bytes, "the activations of a step");
@@ -148,31 +148,32 @@ cuda::DecodeStepParams ForwardPass::DecodeStepOf(const StepArrays& arrays, const
 }
 
 cudaError_t ForwardPass::Launch(const StepArrays& arrays, const StepShape& shape,
-                                int64_t table_stride, cudaStream_t stream) {
+                                int64_t table_stride, const AdapterStep& adapters,
+                                cudaStream_t stream) {
   if (shape.only_decodes) {
     const cuda::DecodeStepParams step = DecodeStepOf(arrays, shape, table_stride);
     if (cuda::DecodeStepSupports(step)) return cuda::DecodeStep(step, stream);
   }
-  SIEVE_TRY(cuda::Embed({.table = weights_->embedding.data,
-                         .dtype = dtype_,
-                         .tokens = arrays.tokens,
-                         .out = act_.hidden,
-                         .num_tokens = shape.tokens,
-                         .hidden = config_.hidden_size},
-                        stream));
-  SIEVE_TRY(Angles(arrays.positions, shape.tokens, stream));
+  SIEVE_TRY_CUDA(cuda::Embed({.table = weights_->embedding.data,
+                              .dtype = dtype_,
+                              .tokens = arrays.tokens,
+                              .out = act_.hidden,
+                              .num_tokens = shape.tokens,
+                              .hidden = config_.hidden_size},
+                             stream));
+  SIEVE_TRY_CUDA(Angles(arrays.positions, shape.tokens, stream));
   Rows rows = {act_.hidden, act_.attention, shape.tokens};
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     if (layer + 1 < config_.num_layers) {
-      SIEVE_TRY(QkvBlock(arrays, {act_.hidden, arrays.positions, shape.tokens}, table_stride, layer,
-                         stream));
-      SIEVE_TRY(Attend(arrays, shape, table_stride, layer, stream));
+      SIEVE_TRY_CUDA(QkvBlock(arrays, {act_.hidden, arrays.positions, shape.tokens}, table_stride,
+                              layer, stream));
+      SIEVE_TRY_CUDA(Attend(arrays, shape, table_stride, adapters, layer, stream));
     } else {
-      SIEVE_TRY(LastAttention(arrays, shape, table_stride, &rows, stream));
+      SIEVE_TRY_CUDA(LastAttention(arrays, shape, table_stride, adapters, &rows, stream));
       if (rows.count == 0) return cudaSuccess;
     }
-    SIEVE_TRY(AddProduct(weights_->layers[layer].o, rows.attention, rows, stream));
-    SIEVE_TRY(MlpBlock(rows, layer, stream));
+    SIEVE_TRY_CUDA(AddProduct(weights_->layers[layer].o, rows.attention, rows, stream));
+    SIEVE_TRY_CUDA(MlpBlock(rows, layer, stream));
   }
   return Head(rows, stream);
 }
@@ -188,27 +189,28 @@ cudaError_t ForwardPass::Angles(const int32_t* positions, int64_t tokens, cudaSt
 }
 
 cudaError_t ForwardPass::LastAttention(const StepArrays& arrays, const StepShape& shape,
-                                       int64_t table_stride, Rows* rows, cudaStream_t stream) {
+                                       int64_t table_stride, const AdapterStep& adapters,
+                                       Rows* rows, cudaStream_t stream) {
   if (shape.few_rows) return AttendRows(arrays, shape, table_stride, rows, stream);
   const int64_t last = config_.num_layers - 1;
-  SIEVE_TRY(
+  SIEVE_TRY_CUDA(
       QkvBlock(arrays, {act_.hidden, arrays.positions, shape.tokens}, table_stride, last, stream));
-  SIEVE_TRY(Attend(arrays, shape, table_stride, last, stream));
+  SIEVE_TRY_CUDA(Attend(arrays, shape, table_stride, adapters, last, stream));
   if (shape.only_decodes) return cudaSuccess;  // all of them, in order
   const int64_t q_cols = config_.num_heads * config_.head_dim;
   const Rows kept = {act_.row_hidden, act_.q, shape.logit_rows};  // queries are not needed any more
-  SIEVE_TRY(cuda::GatherRows({.from = rows->residual,
-                              .rows = arrays.logit_rows,
-                              .out = kept.residual,
-                              .num_rows = kept.count,
-                              .row_bytes = config_.hidden_size * 4},
-                             stream));
-  SIEVE_TRY(cuda::GatherRows({.from = rows->attention,
-                              .rows = arrays.logit_rows,
-                              .out = act_.q,
-                              .num_rows = kept.count,
-                              .row_bytes = q_cols * InfoOf(dtype_).bytes},
-                             stream));
+  SIEVE_TRY_CUDA(cuda::GatherRows({.from = rows->residual,
+                                   .rows = arrays.logit_rows,
+                                   .out = kept.residual,
+                                   .num_rows = kept.count,
+                                   .row_bytes = config_.hidden_size * 4},
+                                  stream));
+  SIEVE_TRY_CUDA(cuda::GatherRows({.from = rows->attention,
+                                   .rows = arrays.logit_rows,
+                                   .out = act_.q,
+                                   .num_rows = kept.count,
+                                   .row_bytes = q_cols * InfoOf(dtype_).bytes},
+                                  stream));
   *rows = kept;
   return cudaSuccess;
 }
@@ -216,27 +218,27 @@ cudaError_t ForwardPass::LastAttention(const StepArrays& arrays, const StepShape
 cudaError_t ForwardPass::AttendRows(const StepArrays& arrays, const StepShape& shape,
                                     int64_t table_stride, Rows* rows, cudaStream_t stream) {
   const int64_t last = config_.num_layers - 1;
-  SIEVE_TRY(QkvBlock(arrays,
-                     {.residual = act_.hidden,
-                      .positions = arrays.positions,
-                      .count = shape.tokens,
-                      .queries = false},
-                     table_stride, last, stream));
+  SIEVE_TRY_CUDA(QkvBlock(arrays,
+                          {.residual = act_.hidden,
+                           .positions = arrays.positions,
+                           .count = shape.tokens,
+                           .queries = false},
+                          table_stride, last, stream));
   *rows = {act_.row_hidden, act_.attention, shape.logit_rows};
   if (rows->count == 0) return cudaSuccess;
-  SIEVE_TRY(cuda::GatherRows({.from = act_.hidden,
-                              .rows = arrays.logit_rows,
-                              .out = rows->residual,
-                              .num_rows = rows->count,
-                              .row_bytes = config_.hidden_size * 4},
-                             stream));
-  SIEVE_TRY(Angles(arrays.row_positions, rows->count, stream));
-  SIEVE_TRY(QkvBlock(arrays,
-                     {.residual = rows->residual,
-                      .positions = arrays.row_positions,
-                      .count = rows->count,
-                      .keys_and_values = false},
-                     table_stride, last, stream));
+  SIEVE_TRY_CUDA(cuda::GatherRows({.from = act_.hidden,
+                                   .rows = arrays.logit_rows,
+                                   .out = rows->residual,
+                                   .num_rows = rows->count,
+                                   .row_bytes = config_.hidden_size * 4},
+                                  stream));
+  SIEVE_TRY_CUDA(Angles(arrays.row_positions, rows->count, stream));
+  SIEVE_TRY_CUDA(QkvBlock(arrays,
+                          {.residual = rows->residual,
+                           .positions = arrays.row_positions,
+                           .count = rows->count,
+                           .keys_and_values = false},
+                          table_stride, last, stream));
   cuda::PagedAttentionParams p = AttentionOf(arrays, table_stride, last);
   p.tiles = arrays.row_tiles;
   p.num_tiles = rows->count;
@@ -287,7 +289,7 @@ cudaError_t ForwardPass::QkvBlock(const StepArrays& arrays, const Projection& pr
   const int64_t first = projection.queries ? 0 : config_.num_heads * config_.head_dim;
   const CudaMatrix matrix =
       w.qkv.Part(first, (heads + 2 * kv_heads) * config_.head_dim, InfoOf(dtype_).bytes);
-  SIEVE_TRY(Norm(w.attention_norm, projection.residual, projection.count, stream));
+  SIEVE_TRY_CUDA(Norm(w.attention_norm, projection.residual, projection.count, stream));
   return cuda::ProjectHeads(ProductOf(matrix, act_.normed, projection.count, act_.qkv),
                             {.qkv = act_.qkv,
                              .cosines = act_.cosines,
@@ -318,35 +320,84 @@ cuda::PagedAttentionParams ForwardPass::AttentionOf(const StepArrays& arrays, in
 }
 
 cudaError_t ForwardPass::Attend(const StepArrays& arrays, const StepShape& shape,
-                                int64_t table_stride, int64_t layer, cudaStream_t stream) {
+                                int64_t table_stride, const AdapterStep& adapters, int64_t layer,
+                                cudaStream_t stream) {
+  // Where all are dense, they share the launches.
+  if (adapters.plan != nullptr) {
+    for (const AdapterGroup& group : adapters.plan->groups()) {
+      if (group.slot >= 0 && !adapters.slots[group.slot]->config().is_dense(layer)) {
+        return AttendInGroups(arrays, shape, table_stride, adapters, layer, stream);
+      }
+    }
+  }
   cuda::PagedAttentionParams p = AttentionOf(arrays, table_stride, layer);
   p.tiles = arrays.tiles;
   p.num_tiles = shape.prefill_tiles;
-  SIEVE_TRY(cuda::PrefillAttention(p, stream));
+  SIEVE_TRY_CUDA(cuda::PrefillAttention(p, stream));
   p.tiles += shape.prefill_tiles;
   p.num_tiles = shape.decode_tiles;
   p.may_read_ahead = shape.only_decodes;
   return cuda::DecodeAttention(p, shape.max_splits, act_.partials, stream);
 }
 
+SparseLayer ForwardPass::SparseLayerOf(const cuda::PagedAttentionParams& attention,
+                                       const StepShape& shape, int64_t layer) const {
+  return {
+      .attention = attention,
+      .summaries = {cache_.summaries + layer * cache_.summary_layer_bytes,
+                    cache_.summary_page_bytes, cache_.summary_page_bytes / config_.num_kv_heads},
+      .hidden = act_.normed,
+      .tokens = shape.tokens,
+      .cosines = act_.cosines,
+      .sines = act_.sines,
+      .frequencies = act_.frequencies,
+      .rope_interleaved = config_.rope_interleaved,
+      .gammas = act_.gammas,
+      .scratch = act_.scratch,
+      .scratch_bytes = scratch_bytes_};
+}
+
+cudaError_t ForwardPass::AttendInGroups(const StepArrays& arrays, const StepShape& shape,
+                                        int64_t table_stride, const AdapterStep& adapters,
+                                        int64_t layer, cudaStream_t stream) {
+  const cuda::PagedAttentionParams attention = AttentionOf(arrays, table_stride, layer);
+  const cuda::AttentionTile* const tiles = adapters.plan->tiles(adapters.plan_at);
+  for (const AdapterGroup& group : adapters.plan->groups()) {
+    const CudaAdapter* const adapter = group.slot < 0 ? nullptr : adapters.slots[group.slot].get();
+    const bool is_dense = adapter == nullptr || adapter->config().is_dense(layer);
+    cuda::PagedAttentionParams p = attention;
+    p.tiles = tiles + group.prefill.begin;
+    p.num_tiles = is_dense ? group.prefill.count : group.near_prefill;
+    SIEVE_TRY_CUDA(cuda::PrefillAttention(p, stream));
+    p.tiles = tiles + group.decode.begin;
+    p.num_tiles = is_dense ? group.decode.count : group.near_decode;
+    SIEVE_TRY_CUDA(cuda::DecodeAttention(p, is_dense ? group.max_splits : group.near_splits,
+                                         act_.partials, stream));
+    if (is_dense) continue;
+    SIEVE_TRY_CUDA(AttendSparsely(*adapter, layer, group, *adapters.plan, adapters.plan_at,
+                                  SparseLayerOf(attention, shape, layer), stream));
+  }
+  return cudaSuccess;
+}
+
 cudaError_t ForwardPass::MlpBlock(const Rows& rows, int64_t layer, cudaStream_t stream) {
   const CudaLayerWeights& w = weights_->layers[layer];
-  SIEVE_TRY(Norm(w.mlp_norm, rows.residual, rows.count, stream));
-  SIEVE_TRY(cuda::GatedMatMul({.weights = w.gate_up.data,
-                               .x = act_.normed,
-                               .bias = w.gate_up.bias,
-                               .inner = act_.inner,
-                               .gate_up = act_.gate_up,
-                               .dtype = dtype_,
-                               .num_tokens = rows.count,
-                               .intermediate = config_.intermediate_size,
-                               .inputs = w.gate_up.inputs},
-                              stream));
+  SIEVE_TRY_CUDA(Norm(w.mlp_norm, rows.residual, rows.count, stream));
+  SIEVE_TRY_CUDA(cuda::GatedMatMul({.weights = w.gate_up.data,
+                                    .x = act_.normed,
+                                    .bias = w.gate_up.bias,
+                                    .inner = act_.inner,
+                                    .gate_up = act_.gate_up,
+                                    .dtype = dtype_,
+                                    .num_tokens = rows.count,
+                                    .intermediate = config_.intermediate_size,
+                                    .inputs = w.gate_up.inputs},
+                                   stream));
   return AddProduct(w.down, act_.inner, rows, stream);
 }
 
 cudaError_t ForwardPass::Head(const Rows& rows, cudaStream_t stream) {
-  SIEVE_TRY(Norm(weights_->final_norm, rows.residual, rows.count, stream));
+  SIEVE_TRY_CUDA(Norm(weights_->final_norm, rows.residual, rows.count, stream));
   return Product(weights_->head, act_.normed, rows.count, act_.logits, stream);
 }
 

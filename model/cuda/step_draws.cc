@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "kernels/cuda/host_copy.h"
+#include "model/cuda/carver.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {

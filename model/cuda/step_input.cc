@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/host_copy.h"
+#include "model/cuda/carver.h"
 #include "model/cuda/cuda_status.h"
 
 namespace sieve {
@@ -34,23 +35,24 @@ StepArrays StepInput::Carve(const Sizes& sizes, char* base, int64_t* bytes) {
   arrays.row_tiles = carver.Take<cuda::AttentionTile>(sizes.row_tiles);
   // From here on a graph's arrays may be of any size.
   arrays.block_tables = carver.Take<int32_t>(sizes.pages);
-  arrays.extra = carver.Take<char>(sizes.extra);
+  arrays.plan = carver.Take<char>(sizes.beside.plan);
+  arrays.extra = carver.Take<char>(sizes.beside.extra);
   *bytes = carver.bytes();
   return arrays;
 }
 
 absl::StatusOr<StepInput> StepInput::Create(const StepLimits& limits, int64_t tile_tokens,
-                                            int64_t max_extra) {
+                                            const Beside& most) {
   StepInput input;
   input.limits_ = limits;
   input.tile_tokens_ = tile_tokens;
-  input.max_extra_ = max_extra;
+  input.most_ = most;
   const Sizes largest = {.tokens = limits.max_tokens,
                          .logit_rows = limits.max_tokens,
                          .tiles = limits.max_tokens,
                          .row_tiles = limits.max_tokens,
                          .pages = limits.max_sequences * limits.max_pages + 1,
-                         .extra = max_extra};
+                         .beside = most};
   int64_t bytes = 0;
   Carve(largest, nullptr, &bytes);
   for (CudaMemory& memory : input.host_memory_) {
@@ -65,14 +67,14 @@ absl::StatusOr<StepInput> StepInput::Create(const StepLimits& limits, int64_t ti
 }
 
 absl::StatusOr<StepInput::Sizes> StepInput::SizesOf(const Batch& batch, int64_t bucket,
-                                                    int64_t extra) const {
+                                                    const Beside& beside) const {
   const int64_t tokens = batch.tokens.size(), sequences = NumSequences(batch);
   Sizes sizes = {.tokens = std::max(tokens, bucket),
                  .logit_rows = std::max<int64_t>(batch.logit_rows.size(), bucket),
                  .tiles = bucket > 0 ? bucket - sequences : 0,
                  .row_tiles = bucket > 0 ? 0 : static_cast<int64_t>(batch.logit_rows.size()),
                  .pages = bucket > sequences ? 1 : 0,
-                 .extra = extra};
+                 .beside = beside};
   int64_t longest = 0;
   for (int64_t s = 0; s < sequences; ++s) {
     const int64_t pages = PagesOf(batch, s);
@@ -82,14 +84,14 @@ absl::StatusOr<StepInput::Sizes> StepInput::SizesOf(const Batch& batch, int64_t 
   }
   if (sizes.tokens <= limits_.max_tokens && sequences <= limits_.max_sequences &&
       longest <= limits_.max_pages && sizes.logit_rows <= limits_.max_tokens &&
-      extra <= max_extra_) {
+      beside.plan <= most_.plan && beside.extra <= most_.extra) {
     return sizes;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("a step of ", tokens, " tokens, ", sequences, " sequences, ", longest,
-                   " pages of one of them and ", extra, " bytes beside; the model was made for ",
-                   limits_.max_tokens, ", ", limits_.max_sequences, ", ", limits_.max_pages,
-                   " and ", max_extra_));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "a step of ", tokens, " tokens, ", sequences, " sequences, ", longest,
+      " pages of one of them and ", beside.plan, " and ", beside.extra,
+      " bytes beside; the model was made for ", limits_.max_tokens, ", ", limits_.max_sequences,
+      ", ", limits_.max_pages, " and ", most_.plan, " and ", most_.extra));
 }
 
 void StepInput::AddSequences(const Batch& batch, const StepArrays& host) const {
@@ -158,9 +160,10 @@ void StepInput::Fill(int64_t bucket, int32_t spare_page, int64_t spare_place,
 }
 
 absl::StatusOr<UploadedStep> StepInput::Upload(const Batch& batch, int64_t bucket,
-                                               int32_t spare_page, absl::Span<const char> extra,
-                                               cudaStream_t stream) {
-  const absl::StatusOr<Sizes> sizes = SizesOf(batch, bucket, extra.size());
+                                               int32_t spare_page, absl::Span<const char> plan,
+                                               absl::Span<const char> extra, cudaStream_t stream) {
+  const absl::StatusOr<Sizes> sizes = SizesOf(
+      batch, bucket, {static_cast<int64_t>(plan.size()), static_cast<int64_t>(extra.size())});
   if (!sizes.ok()) return sizes.status();
   const CudaMemory& host_memory = host_memory_[std::exchange(next_, 1 - next_)];
   int64_t bytes = 0;
@@ -178,6 +181,7 @@ absl::StatusOr<UploadedStep> StepInput::Upload(const Batch& batch, int64_t bucke
   } else {
     AddRows(batch, host, &step.shape);
   }
+  std::copy(plan.begin(), plan.end(), host.plan);
   std::copy(extra.begin(), extra.end(), host.extra);
   // Kernels may read what is constant in a step before the kernel before them is complete. A graph
   // begins after all that was launched before it; a step without one does after a copy.

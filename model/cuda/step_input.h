@@ -28,6 +28,7 @@ struct StepArrays {
   int32_t* row_positions = nullptr;
   cuda::AttentionTile* row_tiles = nullptr;
   int32_t* block_tables = nullptr;  // the sequences' pages, one list behind the other
+  char* plan = nullptr;             // Upload's
   char* extra = nullptr;            // Upload's
 };
 
@@ -58,15 +59,20 @@ struct UploadedStep {
 // Lays batches out in page-locked memory and copies each to the device in one piece.
 class StepInput {
  public:
-  // `max_extra` bytes beside a batch.
+  // So many bytes beside a batch at most.
+  struct Beside {
+    int64_t plan = 0, extra = 0;
+  };
   static absl::StatusOr<StepInput> Create(const StepLimits& limits, int64_t tile_tokens,
-                                          int64_t max_extra);
+                                          const Beside& most);
 
-  // Copies in `stream`, with what else the step's kernels read. A batch that only decodes is filled
-  // up to `bucket` tokens (0: as it is) with a token that lives in page `spare_page`. The copy
-  // before the last must be over. INVALID_ARGUMENT when the batch is beyond the limits.
+  // Copies in `stream`, with what else the step's kernels read: the plan of its adapters and
+  // `extra`. A batch that only decodes is filled up to `bucket` tokens (0: as it is) with a token
+  // that lives in page `spare_page`. The copy before the last must be over. INVALID_ARGUMENT when
+  // the batch is beyond the limits.
   absl::StatusOr<UploadedStep> Upload(const Batch& batch, int64_t bucket, int32_t spare_page,
-                                      absl::Span<const char> extra, cudaStream_t stream);
+                                      absl::Span<const char> plan, absl::Span<const char> extra,
+                                      cudaStream_t stream);
 
   // Of the block tables, which are found by `sequences`.
   static constexpr int64_t kTableStride = 1;
@@ -74,10 +80,11 @@ class StepInput {
 
  private:
   struct Sizes {
-    int64_t tokens = 0, logit_rows = 0, tiles = 0, row_tiles = 0, pages = 0, extra = 0;
+    int64_t tokens = 0, logit_rows = 0, tiles = 0, row_tiles = 0, pages = 0;
+    Beside beside{};
   };
   static StepArrays Carve(const Sizes& sizes, char* base, int64_t* bytes);
-  absl::StatusOr<Sizes> SizesOf(const Batch& batch, int64_t bucket, int64_t extra) const;
+  absl::StatusOr<Sizes> SizesOf(const Batch& batch, int64_t bucket, const Beside& beside) const;
   void AddSequences(const Batch& batch, const StepArrays& host) const;
   void AddTiles(const Batch& batch, const StepArrays& host, StepShape* shape) const;
   static void AddRows(const Batch& batch, const StepArrays& host, StepShape* shape);
@@ -86,7 +93,7 @@ class StepInput {
 
   StepLimits limits_;
   int64_t tile_tokens_ = 0;
-  int64_t max_extra_ = 0;
+  Beside most_;
   std::array<CudaMemory, 2> host_memory_;  // in turn: one may still be being copied
   int next_ = 0;
   CudaMemory device_memory_;

@@ -15,7 +15,7 @@
 #include "model/checkpoint/checkpoint.h"
 #include "model/transformer.h"
 #include "tests/kernels/random_data.h"
-#include "tests/model/attention/random_adapter.h"
+#include "tests/model/adapter_model.h"
 #include "tests/testdata/tiny_llama.h"
 
 namespace sieve {
@@ -23,109 +23,19 @@ namespace {
 
 constexpr int64_t kSummaryBytes = 2048;
 
-AdapterConfig Small(Selector selector) {
-  AdapterConfig c;
-  c.window_blocks = 1;
-  c.selected_blocks = 2;
-  c.selector = selector;
-  c.index_rank = 4;
-  return c;
-}
-
-struct Piece {
-  const std::vector<int32_t>* sequence;
-  std::vector<int32_t> pages;
-  int64_t begin;
-  int64_t end;
-  int32_t adapter = -1;
-  int32_t prompt = 0;
-};
-
-class Model {
- public:
-  explicit Model(DType cache_type = DType::kF32, int threads = 2) {
-    const std::string path = testing::TempDir() + "/model.gguf";
-    TinyLlamaSpec spec;
-    spec.num_layers = 3;
-    EXPECT_TRUE(WriteTinyGguf(path, spec).ok());
-    checkpoint_ = *OpenCheckpoint(path);
-    auto model = Transformer::Create(checkpoint_->config(), checkpoint_->weights(),
-                                     {.num_threads = threads,
-                                      .cache_pages = 64,
-                                      .cache_dtype = cache_type,
-                                      .summary_bytes = kSummaryBytes});
-    EXPECT_TRUE(model.ok()) << model.status();
-    model_ = *std::move(model);
-  }
-  Transformer* operator->() { return model_.get(); }
-  int64_t vocabulary() const { return model_->vocabulary_size(); }
-
-  std::shared_ptr<const Adapter> Random(std::mt19937_64& random, const AdapterConfig& config) {
-    return RandomAdapter(random, WithShapeOf(model_->config(), config));
-  }
-  void Load(int32_t slot, std::mt19937_64& random, const AdapterConfig& config) {
-    const absl::Status status = model_->SetAdapter(slot, Random(random, config));
-    EXPECT_TRUE(status.ok()) << status;
-  }
-
-  absl::Status TryStep(const std::vector<Piece>& pieces, std::vector<float>* logits) {
-    constexpr int64_t kStride = 16;
-    std::vector<int32_t> tokens, positions, offsets = {0}, tables, rows, adapters, prompts;
-    for (const Piece& p : pieces) {
-      for (int64_t i = p.begin; i < p.end; ++i) {
-        rows.push_back(static_cast<int32_t>(tokens.size()));
-        tokens.push_back((*p.sequence)[i]);
-        positions.push_back(static_cast<int32_t>(i));
-      }
-      offsets.push_back(static_cast<int32_t>(tokens.size()));
-      std::vector<int32_t> table = p.pages;
-      table.resize(kStride, -1);
-      tables.insert(tables.end(), table.begin(), table.end());
-      adapters.push_back(p.adapter);
-      prompts.push_back(p.prompt);
-    }
-    logits->assign(rows.size() * vocabulary(), std::nanf(""));
-    return model_->Forward({.tokens = tokens,
-                            .positions = positions,
-                            .offsets = offsets,
-                            .block_tables = tables,
-                            .block_table_stride = kStride,
-                            .logit_rows = rows,
-                            .adapters = adapters,
-                            .prompt_tokens = prompts},
-                           absl::MakeSpan(*logits));
-  }
-  // The logits of every token, [tokens, vocabulary].
-  std::vector<float> Step(const std::vector<Piece>& pieces) {
-    std::vector<float> logits;
-    const absl::Status status = TryStep(pieces, &logits);
-    EXPECT_TRUE(status.ok()) << status;
-    return logits;
-  }
-
-  std::vector<int32_t> Tokens(std::mt19937_64& random, int64_t count) const {
-    std::vector<int32_t> tokens(count);
-    for (int32_t& t : tokens) t = static_cast<int32_t>(random() % vocabulary());
-    return tokens;
-  }
-
- private:
-  std::unique_ptr<Checkpoint> checkpoint_;
-  std::unique_ptr<Transformer> model_;
-};
-
-std::vector<int32_t> Pages(int32_t first, int64_t count) {
-  std::vector<int32_t> pages(count);
-  std::iota(pages.begin(), pages.end(), first);
-  std::reverse(pages.begin(), pages.end());
-  return pages;
-}
-
-// Whether `part` is what `whole` has from token `from` on.
-bool Same(const std::vector<float>& whole, int64_t from, const std::vector<float>& part,
-          int64_t vocabulary) {
-  return std::memcmp(whole.data() + from * vocabulary, part.data(), part.size() * sizeof(float)) ==
-         0;
+AdapterModel Model(DType cache_type = DType::kF32, int threads = 2) {
+  const std::string path = testing::TempDir() + "/model.gguf";
+  TinyLlamaSpec spec;
+  spec.num_layers = 3;
+  EXPECT_TRUE(WriteTinyGguf(path, spec).ok());
+  std::unique_ptr<Checkpoint> checkpoint = *OpenCheckpoint(path);
+  auto model = Transformer::Create(checkpoint->config(), checkpoint->weights(),
+                                   {.num_threads = threads,
+                                    .cache_pages = 64,
+                                    .cache_dtype = cache_type,
+                                    .summary_bytes = kSummaryBytes});
+  EXPECT_TRUE(model.ok()) << model.status();
+  return AdapterModel(std::move(checkpoint), *std::move(model));
 }
 
 class AdapterSteps : public testing::TestWithParam<Selector> {};
@@ -136,8 +46,8 @@ INSTANTIATE_TEST_SUITE_P(Selectors, AdapterSteps,
 TEST_P(AdapterSteps, DecodingIsTheOneShotPass) {
   for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
     std::mt19937_64 random(TestSeed());
-    Model model(type);
-    model.Load(3, random, Small(GetParam()));
+    AdapterModel model = Model(type);
+    model.Load(3, random, SmallAdapter(GetParam()));
     const auto tokens = model.Tokens(random, 520);
     const auto whole = model.Step({{&tokens, Pages(0, 9), 0, 520, 3}});
     for (const float l : whole) ASSERT_TRUE(std::isfinite(l));
@@ -152,8 +62,8 @@ TEST_P(AdapterSteps, DecodingIsTheOneShotPass) {
 
 TEST_P(AdapterSteps, MatterWhereTheContextIsLong) {
   std::mt19937_64 random(TestSeed());
-  Model model;
-  model.Load(0, random, Small(GetParam()));
+  AdapterModel model = Model();
+  model.Load(0, random, SmallAdapter(GetParam()));
   const auto tokens = model.Tokens(random, 520);
   const auto dense = model.Step({{&tokens, Pages(0, 9), 0, 520}});
   const auto sparse = model.Step({{&tokens, Pages(10, 9), 0, 520, 0}});
@@ -167,9 +77,9 @@ TEST_P(AdapterSteps, MatterWhereTheContextIsLong) {
 // Other adapters, the bare model, single tokens and borders in one step.
 TEST_P(AdapterSteps, CompanyInTheBatchDoesNotShow) {
   std::mt19937_64 random(TestSeed());
-  Model model(DType::kF16);
-  model.Load(0, random, Small(GetParam()));
-  AdapterConfig other = Small(Selector::kMean);
+  AdapterModel model = Model(DType::kF16);
+  model.Load(0, random, SmallAdapter(GetParam()));
+  AdapterConfig other = SmallAdapter(Selector::kMean);
   other.dense_layers = {0, 2};
   other.combiner = Combiner::kLiteral;
   model.Load(255, random, other);
@@ -182,7 +92,7 @@ TEST_P(AdapterSteps, CompanyInTheBatchDoesNotShow) {
     alone.push_back(model.Step({{&tokens[s], Pages(0, 8), 0, lengths[s], adapters[s]}}));
   }
   // All but the last few tokens of each, then the rest.
-  std::vector<Piece> first, rest;
+  std::vector<AdapterPiece> first, rest;
   for (size_t s = 0; s < lengths.size(); ++s) {
     const auto pages = Pages(static_cast<int32_t>(8 * s), 8);
     const int64_t cut = std::max<int64_t>(0, lengths[s] - 1 - 7 * static_cast<int64_t>(s));
@@ -193,7 +103,7 @@ TEST_P(AdapterSteps, CompanyInTheBatchDoesNotShow) {
   model.Step(first);
   const auto mixed = model.Step(rest);
   int64_t row = 0;
-  for (const Piece& p : rest) {
+  for (const AdapterPiece& p : rest) {
     const size_t s = p.sequence - tokens.data();
     EXPECT_EQ(0,
               std::memcmp(&mixed[row * model.vocabulary()], &alone[s][p.begin * model.vocabulary()],
@@ -205,8 +115,8 @@ TEST_P(AdapterSteps, CompanyInTheBatchDoesNotShow) {
 
 TEST_P(AdapterSteps, SharedAndCopiedPagesAreTheSamePast) {
   std::mt19937_64 random(TestSeed());
-  Model model;
-  model.Load(1, random, Small(GetParam()));
+  AdapterModel model = Model();
+  model.Load(1, random, SmallAdapter(GetParam()));
   const auto tokens = model.Tokens(random, 500);
   const auto whole = model.Step({{&tokens, Pages(0, 8), 0, 500, 1}});
   // Six pages are shared, the seventh is copied in its middle, the last is new.
@@ -229,8 +139,8 @@ TEST(AdapterSlots, TheNumberOfThreadsDoesNotShow) {
   std::vector<std::vector<float>> logits;
   for (const int threads : {1, 4}) {
     std::mt19937_64 random(seed);
-    Model model(DType::kF16, threads);
-    model.Load(0, random, Small(Selector::kIndex));
+    AdapterModel model = Model(DType::kF16, threads);
+    model.Load(0, random, SmallAdapter(Selector::kIndex));
     const auto tokens = model.Tokens(random, 450);
     logits.push_back(model.Step({{&tokens, Pages(0, 8), 0, 450, 0}}));
   }
@@ -239,8 +149,8 @@ TEST(AdapterSlots, TheNumberOfThreadsDoesNotShow) {
 
 TEST(AdapterSlots, TilesMustBeWhole) {
   std::mt19937_64 random(TestSeed());
-  Model model;
-  AdapterConfig config = Small(Selector::kMean);
+  AdapterModel model = Model();
+  AdapterConfig config = SmallAdapter(Selector::kMean);
   config.query_tile = 16;
   model.Load(0, random, config);
   const auto tokens = model.Tokens(random, 460);
@@ -265,7 +175,7 @@ TEST(AdapterSlots, TilesMustBeWhole) {
 
 TEST(AdapterSlots, AreCheckedAndEmptied) {
   std::mt19937_64 random(TestSeed());
-  Model model;
+  AdapterModel model = Model();
   const auto tokens = model.Tokens(random, 4);
   std::vector<float> logits;
   const auto step = [&](int32_t slot) {
@@ -275,7 +185,7 @@ TEST(AdapterSlots, AreCheckedAndEmptied) {
   EXPECT_EQ(step(256).message(), "malformed batch: there is no adapter slot 256");
   EXPECT_EQ(step(-2).message(), "malformed batch: there is no adapter slot -2");
   EXPECT_EQ(model->memory().adapters, 0);
-  model.Load(5, random, Small(Selector::kIndex));
+  model.Load(5, random, SmallAdapter(Selector::kIndex));
   EXPECT_GT(model->memory().adapters, 0);
   EXPECT_TRUE(step(5).ok());
   EXPECT_TRUE(model->SetAdapter(5, nullptr).ok());
@@ -288,9 +198,9 @@ TEST(AdapterSlots, AreCheckedAndEmptied) {
 
 TEST(AdapterSlots, SummariesMustFit) {
   std::mt19937_64 random(TestSeed());
-  Model model;
+  AdapterModel model = Model();
   EXPECT_EQ(model->memory().summaries, 64 * 3 * 2 * kSummaryBytes);
-  AdapterConfig config = Small(Selector::kIndex);
+  AdapterConfig config = SmallAdapter(Selector::kIndex);
   config.index_rank = 16;
   config.index_bits = 16;
   const absl::Status status = model->SetAdapter(0, model.Random(random, config));
