@@ -227,7 +227,8 @@ class Training {
     report.vector_rate = schedule * stage.vector_rate;
     report.matrix_rate = schedule * stage.matrix_rate;
     report.selected_blocks = selected_blocks;
-    report.tokens_per_second = static_cast<double>(result.tokens) / absl::ToDoubleSeconds(took);
+    report.seconds = absl::ToDoubleSeconds(took);
+    report.tokens_per_second = static_cast<double>(result.tokens) / report.seconds;
     return report;
   }
 

@@ -57,9 +57,9 @@ void Axis::SetRange(const std::vector<double>& values) {
     high = std::max(high, Scaled(value));
   }
   if (low > high) return;
-  // One value alone stands in the middle.
+  // One value alone stands in the middle, and so do values that no label could tell apart.
   const double least = options_.log ? 0.1 : std::max(1e-9, 0.02 * std::abs(high));
-  if (high - low < 1e-12 * std::max(1.0, std::abs(high))) {
+  if (high - low < 1e-5 * std::max(std::abs(high), std::abs(low)) || high == low) {
     low -= least;
     high += least;
   }

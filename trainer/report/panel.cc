@@ -69,7 +69,7 @@ std::string Frame(const FrameOptions& options, const Axis& x, const Axis& y) {
                   LineAt(P::kLeft, P::kTop, P::kLeft, P::kBottom, kBeside),
                   TextAt((P::kLeft + P::kRight) / 2, P::kBottom + 36, "text-anchor=\"middle\"",
                          options.x_label));
-  absl::StrAppendFormat(&out, "<g transform=\"translate(14,%.1f) rotate(-90)\">%s</g>\n",
+  absl::StrAppendFormat(&out, "<g transform=\"translate(13,%.1f) rotate(-90)\">%s</g>\n",
                         (P::kTop + P::kBottom) / 2,
                         TextAt(0, 0, "text-anchor=\"middle\"", options.y_label));
   return out;

@@ -12,7 +12,7 @@ namespace sieve {
 // Pictures are made of panels, a <g> each, with a plot within: its place in the panel, in pixels.
 struct Plot {
   static constexpr double kWidth = 440, kHeight = 290;  // of the panel
-  static constexpr double kLeft = 64, kRight = 424, kTop = 34, kBottom = 244;
+  static constexpr double kLeft = 76, kRight = 426, kTop = 34, kBottom = 244;
 };
 
 std::string TextAt(double x, double y, std::string_view attributes, std::string_view text);

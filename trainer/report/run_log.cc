@@ -35,7 +35,8 @@ json Line(const StepReport& report) {
                {"vector_rate", report.vector_rate},
                {"matrix_rate", report.matrix_rate},
                {"selected_blocks", report.selected_blocks},
-               {"tokens_per_second", report.tokens_per_second}};
+               {"tokens_per_second", report.tokens_per_second},
+               {"seconds", report.seconds}};
   for (const auto& [name, value] : report.terms) line[name] = value;
   if (report.branches) line["branches"] = BranchesJson(*report.branches);
   return line;

@@ -29,6 +29,7 @@ struct StepReport {
   double vector_rate = 0, matrix_rate = 0;  // learning rates of this step
   int64_t selected_blocks = 0;
   double tokens_per_second = 0;
+  double seconds = 0;                          // that it took
   absl::Duration left = absl::ZeroDuration();  // of the stage, as far as can be said
   std::optional<BranchWeights> branches = {};  // where they were measured after it
 };

@@ -35,6 +35,13 @@ std::string NameOf(const StudyGrid& grid, const StudyCell& cell) {
   return absl::StrCat(grid.name, ": ", absl::StrJoin(cell.variants, ", "));
 }
 
+// Of all steps, also of those before a stop.
+double StepSeconds(const json& log) {
+  double sum = 0;
+  for (const json& line : log) sum += line.value("seconds", 0.0);
+  return sum;
+}
+
 double SecondsSince(absl::Time begin) { return absl::ToDoubleSeconds(absl::Now() - begin); }
 
 class Studies {
@@ -103,16 +110,15 @@ class Studies {
       return found;
     }
     Say(grid, cell, "trains");
-    absl::Time begin = absl::Now();
     const AdapterConfig adapter = *AdapterOf(cell);
     const absl::Status trained = TrainCell(cell, adapter, dir);
     if (!trained.ok() && !absl::IsAborted(trained)) return trained;
     json result = Describe(cell, adapter);
     result["key"] = key;
-    result["training_seconds"] = SecondsSince(begin);
     result["log"] = ReadRunLog(dir);
+    result["training_seconds"] = StepSeconds(result["log"]);
     if (trained.ok()) {
-      begin = absl::Now();
+      const absl::Time begin = absl::Now();
       absl::StatusOr<json> texts = MeasureCell(grid, dir);
       if (!texts.ok()) return texts.status();
       result["texts"] = *std::move(texts);

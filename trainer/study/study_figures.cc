@@ -1,5 +1,7 @@
 #include "trainer/study/study_figures.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "trainer/report/chart.h"
@@ -11,7 +13,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kDecay = 0.8;  // of the running mean that is drawn
+constexpr double kDecay = 0.8;     // of the running mean that is drawn
+constexpr double kFarRatio = 1.3;  // of perplexities: on a logarithmic axis
 
 std::string NameOf(const StudyGrid& grid, size_t cell) {
   return grid.axes.empty() ? "the run" : absl::StrJoin(grid.cells[cell].variants, ", ");
@@ -44,7 +47,6 @@ Chart BudgetChart(const StudyGrid& grid, const std::vector<json>& results, size_
   chart.x.label = "selected blocks";
   for (const int64_t blocks : grid.selected_blocks) chart.x.names.push_back(absl::StrCat(blocks));
   chart.y.label = ratio ? "sparse / dense" : "KL(dense ‖ sparse), nats a token";
-  chart.y.log = !ratio;
   chart.points = true;
   if (ratio) chart.reference = 1;
   for (size_t c = 0; c < results.size(); ++c) {
@@ -54,6 +56,12 @@ Chart BudgetChart(const StudyGrid& grid, const std::vector<json>& results, size_
     chart.series.back().name = NameOf(grid, c);
     chart.series.back().color = static_cast<int>(c);
   }
+  // A cell that is far off must not make the others one line.
+  double largest = 0;
+  for (const Series& series : chart.series) {
+    largest = std::max(largest, *std::max_element(series.y.begin(), series.y.end()));
+  }
+  chart.y.log = !ratio || largest > kFarRatio;
   return chart;
 }
 

@@ -114,6 +114,7 @@ TEST_F(StudyTest, EveryCellIsTrainedAndMeasured) {
   EXPECT_GT(results[0]["parameters"], results[1]["parameters"]);
   for (const json& result : results) {
     EXPECT_EQ(result["log"].size(), 2);
+    EXPECT_GT(result["training_seconds"], 0);
     const json& text = result["texts"][0];
     EXPECT_EQ(text["name"], "letters");
     EXPECT_EQ(text["windows"], 3);
