@@ -1,5 +1,6 @@
 // Training by several processes against training by one.
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -85,6 +86,8 @@ class ParallelTrainingTest : public testing::Test {
   }
 
   std::string Train(const std::string& out, Ranks& ranks, const Options& options) const {
+    // Ranks of one machine that all take all of its cores are in each other's way.
+    at::set_num_threads(1);
     const auto checkpoint = OpenTinyModel({}, /*gguf=*/false);
     const auto tokenizer = *Tokenizer::Create(checkpoint->vocabulary());
     const FrozenLlama llama(checkpoint->config(), checkpoint->weights(),
