@@ -75,7 +75,7 @@ std::vector<double> Steps(const FrozenLlama& llama, const AdapterConfig& adapter
 
 absl::Status Run() {
   const std::string shape = absl::GetFlag(FLAGS_shape);
-  const auto backend = OpenBackend(absl::GetFlag(FLAGS_device));
+  const auto backend = OpenBackend(absl::GetFlag(FLAGS_device), 0);
   if (!backend.ok()) return backend.status();
   const auto checkpoint =
       shape.empty() ? OpenCheckpoint(absl::GetFlag(FLAGS_model)) : OpenRandomCheckpoint(shape, {});
@@ -86,7 +86,8 @@ absl::Status Run() {
   if (!adapter.ok()) return adapter.status();
   std::mt19937_64 random(2);
   TrainingState state;
-  state.layers = Calibrate(llama, *adapter, {RandomTokens(config, random, backend->device())}, {});
+  const std::vector<at::Tensor> sequences = {RandomTokens(config, random, backend->device())};
+  state.layers = Calibrate(llama, *adapter, sequences, {});
   for (const bool end_to_end : {true, false}) {
     const std::vector<double> seconds = Steps(llama, *adapter, end_to_end, &state);
     const double median = seconds[seconds.size() / 2];

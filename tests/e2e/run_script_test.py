@@ -106,6 +106,13 @@ def test_an_adapter_answers_beside_the_bare_model(adapter_dir):
     assert read and float(read.group(1)) < 30, err
 
 
+def test_the_published_adapter_fits_the_default_model():
+    status, out, err = run("--once", "--adapter", "model/zoo/smollm2-135m-nsa", "--max-tokens", "8", "--", "--device=cpu")
+    assert status == 0, err
+    assert "--- smollm2-135m-nsa ---\n" in out
+    assert re.search(r"keys read +100 % +([\d.]+) %", err), err
+
+
 def test_an_adapter_by_another_name_and_a_prompt(adapter_dir):
     status, out, err = run("--once", "--adapter", f"sparse={adapter_dir}", *ASK, "--", "--device=cpu")
     assert status == 0, err
