@@ -200,8 +200,7 @@ void AddAdapters(const MetricsSnapshot& now, Families* out) {
   AddGauge("sieve_adapters_loaded", "Adapters that requests can name.",
            {Unlabelled(now.adapters.size())}, out);
   AddCounter("sieve_adapter_requests_total",
-             "Requests with an adapter that were queued, by its name.",
-             std::move(requests), out);
+             "Requests with an adapter that were queued, by its name.", std::move(requests), out);
   AddGauge("sieve_adapter_load_seconds",
            "Time from the call that loaded an adapter until requests could name it.",
            std::move(load_times), out);
