@@ -21,14 +21,6 @@ absl::Status Invalid(absl::string_view key, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(key, " must be ", expected));
 }
 
-absl::Status CheckKeys(const json& object, const std::set<std::string>& known) {
-  if (!object.is_object()) return absl::InvalidArgumentError("an object is expected");
-  for (const auto& [key, value] : object.items()) {
-    if (!known.contains(key)) return absl::InvalidArgumentError(absl::StrCat("unknown key ", key));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::vector<Variant>> ParseVariants(const json& axis) {
   const json variants = axis.value("variants", json());
   if (!variants.is_array() || variants.empty()) return Invalid("variants", "a list, not empty");

@@ -106,7 +106,7 @@ TEST(StudyGrid, WhatIsWrongIsNamed) {
   } cases[] = {
       {"\"base\": \"base.json\"", "\"base\": \"none.json\"", "none.json"},
       {"\"title\"", "\"titel\"", "titel"},
-      {"\"seed\": 4", "\"sead\": 4", "with, 1: unknown key sead"},
+      {"\"seed\": 4", "\"sead\": 4", "with, 1: unknown key \"sead\""},
       {"\"name\": \"16\"", "\"name\": \"1\"", "variant's name"},
       {"\"name\": \"tile\"", "\"nam\": \"tile\"", "nam"},
       {"{\"query_tile\": 64}", "1", "with, 64: adapter"},
