@@ -178,14 +178,15 @@ class Training {
 
   // ABORTED when training cannot go on from here.
   absl::Status Judge(const StageConfig& stage, const StepResult& result) {
-    const double loss = result.losses.total;
-    const bool finite = std::isfinite(loss) && std::isfinite(result.gradient_norm);
+    // Only some steps may have answers, and then their loss is most of it.
+    const double loss = result.losses.total - stage.task_weight * result.losses.task;
+    const bool finite = std::isfinite(result.losses.total) && std::isfinite(result.gradient_norm);
     const bool judged = state_.step >= kStepsBeforeJudging;
     if (!finite || (judged && loss > run_.divergence * state_.mean_loss)) {
       return absl::AbortedError(absl::StrCat(
           finite ? "the loss diverges" : "a loss or gradient is not finite", " in ", Where(),
-          ": loss ", loss, ", running mean ", state_.mean_loss, ", gradient norm ",
-          result.gradient_norm, ", sequences at tokens ",
+          ": loss ", result.losses.total, ", without that of answers ", loss, ", running mean ",
+          state_.mean_loss, ", gradient norm ", result.gradient_norm, ", sequences at tokens ",
           absl::StrJoin(
               PacksOf(stage), ", ",
               [](std::string* out, const Pack& pack) { absl::StrAppend(out, pack.front().begin); }),

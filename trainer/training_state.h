@@ -19,7 +19,7 @@ namespace sieve {
 struct TrainingState {
   int64_t stage = 0;
   int64_t step = 0;      // of that stage, done
-  double mean_loss = 0;  // running, of that stage
+  double mean_loss = 0;  // running, of that stage, without that of answers
   std::vector<LayerTensors> layers;
   std::vector<Parameter> parameters;  // of that stage: they share their values with `layers`
 };

@@ -19,7 +19,7 @@ absl::StatusOr<RunConfig> Read(const std::string& text) {
 TEST(RunConfig, TheCommittedOneIsRead) {
   const auto run = ReadRunConfig("trainer/configs/smollm2.json", "/data");
   ASSERT_TRUE(run.ok()) << run.status();
-  EXPECT_EQ(run->sequence_length, 4096);
+  EXPECT_EQ(run->sequence_length, 8192);
   ASSERT_EQ(run->stages.size(), 2);
   EXPECT_FALSE(run->stages[0].end_to_end);
   EXPECT_TRUE(run->stages[1].end_to_end);

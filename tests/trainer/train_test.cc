@@ -232,6 +232,25 @@ TEST_F(TrainTest, ADivergingRunSaysWhere) {
   EXPECT_TRUE(OpenAdapter(folder_ + "/out/adapter").ok());
 }
 
+// One sequence of an epoch has an answer, whose loss is thousands of times the others'.
+TEST_F(TrainTest, AnswersInSomeStepsAreNoDivergence) {
+  std::ofstream(folder_ + "/qa.jsonl")
+      << "{\"question\": \"" << std::string(300, 'q') << "\", \"answer\": \"zzz\"}\n";
+  Read(R"({
+    "adapter": {"window_blocks": 1, "selected_blocks": 2, "index_rank": 4},
+    "corpus": [{"path": "qa.jsonl", "format": "gsm8k"}, {"path": "text.txt"}],
+    "sequence_length": 330,
+    "calibration_sequences": 2,
+    "stages": [{"kind": "end_to_end", "steps": 34, "sequences": 1, "selected_blocks": [1],
+                "selector_weight": 0, "task_weight": 1000, "vector_rate": 0, "matrix_rate": 0}]
+  })");
+  EXPECT_TRUE(TrainTo("out").ok());
+  int with_answers = 0;
+  const std::vector<nlohmann::json> steps = Steps("out");
+  for (size_t i = 10; i < steps.size(); ++i) with_answers += steps[i]["task"].get<double>() > 0;
+  EXPECT_GT(with_answers, 0);
+}
+
 TEST_F(TrainTest, ACorpusOfShortDocumentsIsRefused) {
   run_.sequence_length = run_.shortest_document = 6000;
   EXPECT_EQ(TrainTo("out").code(), absl::StatusCode::kInvalidArgument);
@@ -261,7 +280,7 @@ TEST_F(TrainTest, ShortDocumentsAreTrainedOnWithTheirAnswers) {
   ASSERT_TRUE(TrainTo("qa").ok());
   const std::vector<nlohmann::json> steps = Steps("qa");
   ASSERT_EQ(steps.size(), 3);
-  EXPECT_EQ(steps[0]["task"], 0);
+  EXPECT_FALSE(steps[0].contains("task"));
   for (const size_t i : {1, 2}) {
     const double task = steps[i]["task"];
     EXPECT_GT(task, 0);
