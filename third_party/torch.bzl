@@ -40,13 +40,16 @@ def torch_binary(name, **kwargs):
     if TORCH:
         native.cc_binary(name = name, **kwargs)
 
-def torch_test(name, deps = [], **kwargs):
+def torch_test(name, deps = [], env = {}, **kwargs):
     """A GoogleTest test that uses torch_library targets.
+
+    LibTorch computes on one thread: tests run beside each other, and its threads wait for each other busily.
 
     Args:
       name: of the cc_test.
       deps: cc_library and torch_library targets.
+      env: as a cc_test's.
       **kwargs: as a cc_test's.
     """
     if TORCH:
-        native.cc_test(name = name, deps = deps, **kwargs)
+        native.cc_test(name = name, deps = deps, env = dict({"OMP_NUM_THREADS": "1"}, **env), **kwargs)
