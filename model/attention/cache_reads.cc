@@ -88,20 +88,23 @@ double CacheReadCounter::SparseDensity(const CacheReads& reads) const {
 }
 
 void CacheReadTotals::Add(const CacheReads& reads) {
-  const int64_t added[] = {reads.causal_keys, reads.exact_keys, reads.key_value_bytes,
-                           reads.choice_bytes, reads.entry_bytes};
-  for (size_t i = 0; i < sums_.size(); ++i) {
-    sums_[i].fetch_add(added[i], std::memory_order_relaxed);
-  }
+  bytes_[0].fetch_add(reads.key_value_bytes, std::memory_order_relaxed);
+  bytes_[1].fetch_add(reads.choice_bytes, std::memory_order_relaxed);
+  bytes_[2].fetch_add(reads.entry_bytes, std::memory_order_relaxed);
+  exact_keys_.fetch_add(reads.exact_keys, std::memory_order_relaxed);
+  // Last, and read first: whoever sees keys skipped sees those that were read with them.
+  skipped_keys_.fetch_add(reads.causal_keys - reads.exact_keys, std::memory_order_release);
 }
 
 CacheReads CacheReadTotals::Get() const {
-  const auto sum = [this](int i) { return sums_[i].load(std::memory_order_relaxed); };
-  return {.causal_keys = sum(0),
-          .exact_keys = sum(1),
-          .key_value_bytes = sum(2),
-          .choice_bytes = sum(3),
-          .entry_bytes = sum(4)};
+  const int64_t skipped = skipped_keys_.load(std::memory_order_acquire);
+  const int64_t exact = exact_keys_.load(std::memory_order_relaxed);
+  const auto bytes = [this](int i) { return bytes_[i].load(std::memory_order_relaxed); };
+  return {.causal_keys = exact + skipped,
+          .exact_keys = exact,
+          .key_value_bytes = bytes(0),
+          .choice_bytes = bytes(1),
+          .entry_bytes = bytes(2)};
 }
 
 }  // namespace sieve

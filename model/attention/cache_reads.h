@@ -53,14 +53,18 @@ class CacheReadCounter {
   int64_t entry_bytes_ = 0;      // of a block in a layer
 };
 
-// A sum that one thread adds to and others read.
+// A sum that one thread adds to and others read, perhaps in the middle of an addition. From one
+// reading to the next neither the exact keys nor the others become fewer, so that both can be
+// counters; density and sparse density stay within [0, 1].
 class CacheReadTotals {
  public:
   void Add(const CacheReads& reads);
   CacheReads Get() const;
 
  private:
-  std::array<std::atomic<int64_t>, 5> sums_{};  // in the order of the members
+  // Not the causal keys: they and the exact ones, read apart, have no difference that only grows.
+  std::atomic<int64_t> exact_keys_{0}, skipped_keys_{0};
+  std::array<std::atomic<int64_t>, 3> bytes_{};  // in the order of the members
 };
 
 }  // namespace sieve

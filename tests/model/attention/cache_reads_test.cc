@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <random>
+#include <thread>
 
 #include "model/attention/summary_layout.h"
 #include "tests/kernels/random_data.h"
@@ -159,10 +161,35 @@ TEST(CacheReadsTest, PartsOfASummary) {
 
 TEST(CacheReadsTest, TotalsAddUp) {
   CacheReadTotals totals;
-  const CacheReads one{1, 2, 3, 4, 5};
+  const CacheReads one{2, 1, 3, 4, 5};
   totals.Add(one);
   totals.Add(one);
-  ExpectEqual(totals.Get(), {2, 4, 6, 8, 10});
+  ExpectEqual(totals.Get(), {4, 2, 6, 8, 10});
+}
+
+TEST(CacheReadsTest, TotalsNeverGoBackWhileTheyAreAddedTo) {
+  AdapterConfig config = Config();
+  config.dense_layers = {0};
+  const CacheReadCounter counter(kCache, config);
+  const CacheReads dense = CacheReadCounter(kCache).Count(0, 1000);  // skips none
+  const CacheReads sparse = counter.Count(5000, 1);
+  CacheReadTotals totals;
+  std::atomic<bool> stop = false;
+  std::thread adder([&] {
+    for (int i = 0; !stop; ++i) totals.Add(i % 2 == 0 ? sparse : dense);
+  });
+  CacheReads before = totals.Get();
+  for (int i = 0; i < 300'000 && !HasFailure(); ++i) {
+    const CacheReads now = totals.Get();
+    EXPECT_GE(now.exact_keys, before.exact_keys);
+    EXPECT_GE(now.causal_keys - now.exact_keys, before.causal_keys - before.exact_keys);
+    EXPECT_LE(now.density(), 1);
+    EXPECT_GE(counter.SparseDensity(now), 0);
+    EXPECT_LE(counter.SparseDensity(now), 1);
+    before = now;
+  }
+  stop = true;
+  adder.join();
 }
 
 }  // namespace
