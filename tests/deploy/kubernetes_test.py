@@ -271,16 +271,12 @@ def secrets(tmp_path):
     certificate, key = authority.issue("sieve")
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"keys": [{"sha256": "0" * 64, "tenant": "nobody"}]}))
-    adapters = tmp_path / "adapters"
-    adapters.mkdir()
-    return {"tls_cert": certificate, "tls_key": key, "tls_ca": authority.certificate, "api_keys": keys,
-            "adapter_root": adapters}
+    return {"tls_cert": certificate, "tls_key": key, "tls_ca": authority.certificate, "api_keys": keys}
 
 
 def test_secrets_are_mounted(rendered):
     folders = {mount["mountPath"] for mount in rendered.container["volumeMounts"]}
-    for name in rendered.flags.keys() & {"tls_cert", "tls_key", "tls_client_ca", "api_keys", "model",
-                                         "adapter_root"}:
+    for name in rendered.flags.keys() & {"tls_cert", "tls_key", "tls_client_ca", "api_keys", "model"}:
         assert os.path.dirname(rendered.flags[name]) in folders, name
 
 
@@ -310,5 +306,27 @@ def replaced(arguments, values):
 
 def test_the_secured_overlay_is_secured():
     flags = Rendered(FOLDER / "overlays/cpu-secured").flags
-    assert {"tls_cert", "tls_key", "api_keys", "metrics_public", "adapter_root"} <= flags.keys()
+    assert {"tls_cert", "tls_key", "api_keys", "metrics_public"} <= flags.keys()
     assert "insecure" not in flags
+
+
+@overlays
+def test_a_volume_needs_no_more_than_the_model(overlay):
+    """Whoever wants adapters adds their component."""
+    assert not {"adapter", "adapter_root"} & Rendered(overlay).flags.keys()
+
+
+@overlays
+def test_the_component_of_adapters(overlay, tmp_path, model_file, secrets):
+    components = FOLDER / "components"
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({
+        "resources": [os.path.relpath(overlay, tmp_path)],
+        "components": [os.path.relpath(components / "adapters", tmp_path)]}))
+    rendered = Rendered(tmp_path)
+    root = rendered.flags["adapter_root"]
+    assert os.path.dirname(root) == os.path.dirname(rendered.flags["model"]), "no volume but that of the models"
+    adapters = tmp_path / "adapters"
+    adapters.mkdir()
+    files = {name: path for name, path in {**secrets, "adapter_root": adapters}.items() if name in rendered.flags}
+    with server_flags.started(rendered.flags, files):
+        pass
