@@ -166,9 +166,12 @@ find_torch() {
   [[ ! -e "$venv/.complete" ]] || export SIEVE_LIBTORCH="${folders[0]}"
 }
 
-# Bazel reads .bazelrc.local of the clone; the cache itself is shared by all clones.
+# Bazel reads .bazelrc.local of the clone; the cache itself is shared by all clones. What was set up before is kept, whoever calls:
+# a file without its LibTorch would take the trainer out of the next build.
 write_bazelrc() {
   local file="$SIEVE_ROOT/.bazelrc.local" text
+  wheel_toolkit
+  find_torch false
   printf -v text '# Written by deploy/setup.sh.\nbuild --disk_cache=%s/bazel' "$SIEVE_CACHE"
   [[ -z "${SIEVE_CUDA_TOOLKIT:-}" ]] || text+=$'\n'"common --repo_env=SIEVE_CUDA_TOOLKIT=$SIEVE_CUDA_TOOLKIT"
   [[ -z "${SIEVE_LIBTORCH:-}" ]] || text+=$'\n'"common --repo_env=SIEVE_LIBTORCH=$SIEVE_LIBTORCH"
