@@ -21,6 +21,16 @@ namespace {
 
 constexpr char kBareModel[] = "bare model";
 
+// The first request to a server that has just started pays for what no later one does: weights that
+// are still on the disk, kernels and graphs that are made when first used.
+v1::GenerateRequest WarmUpRequest() {
+  v1::GenerateRequest request;
+  request.mutable_text()->set_text("Good morning");
+  request.mutable_sampling()->set_temperature(0);
+  request.mutable_stop()->set_max_tokens(2);
+  return request;
+}
+
 struct Side {
   std::string title;
   v1::GenerateRequest request;
@@ -59,8 +69,10 @@ class Comparison {
   ExitCode Run() {
     {
       Interrupt::Scope scope(session_.interrupt, [this] {
+        warm_up_.TryCancel();
         for (Side& side : sides_) side.context.TryCancel();
       });
+      WarmUp();
       if (together_) {
         std::thread other([this] { Stream(1); });
         Stream(0);
@@ -82,11 +94,25 @@ class Comparison {
   }
 
  private:
+  void SetDeadline(grpc::ClientContext* context) {
+    if (session_.timeout) {
+      context->set_deadline(absl::ToChronoTime(absl::Now() + *session_.timeout));
+    }
+  }
+
+  // Shows nothing: what is wrong with the server or the connection, the two answers tell as well.
+  void WarmUp() {
+    SetDeadline(&warm_up_);
+    const auto reader = session_.generation->Generate(&warm_up_, WarmUpRequest());
+    v1::GenerateEvent event;
+    while (reader->Read(&event)) {
+    }
+    reader->Finish();
+  }
+
   void Stream(int index) {
     Side& side = sides_[index];
-    if (session_.timeout) {
-      side.context.set_deadline(absl::ToChronoTime(absl::Now() + *session_.timeout));
-    }
+    SetDeadline(&side.context);
     side.stats = AnswerStats();
     const auto reader = session_.generation->Generate(&side.context, side.request);
     v1::GenerateEvent event;
@@ -180,6 +206,7 @@ class Comparison {
 
   const Session& session_;
   const bool together_;
+  grpc::ClientContext warm_up_;
   std::array<Side, 2> sides_;
   std::mutex mutex_;                   // of the output and the sides, while they are streamed
   std::unique_ptr<CompareView> view_;  // null: lines of JSON

@@ -18,9 +18,10 @@ struct CompareOptions {
 
 // `sieve compare`: answers the request with the bare model and with its adapter, streamed, and
 // tells on `err` how fast each was and what it read of the cache. Greedy unless the request says
-// otherwise; both sides draw with the same seed. Where one fails the other is shown all the same,
-// and the exit code is that of the first failure. An interruption ends both.
-// REQUIRES: the request names an adapter and has one sample.
+// otherwise; both sides draw with the same seed. A small request that is not shown goes before
+// them, so that the first answer does not pay for a server that is still cold. Where one fails the
+// other is shown all the same, and the exit code is that of the first failure. An interruption ends
+// all. REQUIRES: the request names an adapter and has one sample.
 ExitCode RunCompare(const Session& session, const v1::GenerateRequest& request,
                     const CompareOptions& options);
 

@@ -31,15 +31,18 @@ class CompareTest : public testing::Test {
     request_.set_adapter("sparse");
   }
 
-  // What the fake server answers to the bare model's call and to the adapter's.
+  // What the fake server answers to the bare model's call and to the adapter's, and before them to
+  // the small one that warms the server up.
   using Answer = std::function<grpc::Status(grpc::ServerContext*, FakeGeneration::Writer*)>;
-  void Play(Answer bare, Answer sparse) {
+  void Play(Answer bare, Answer sparse, Answer warm_up) {
     server_.generation.set_on_generate(
         [=, this](grpc::ServerContext* context, int i, FakeGeneration::Writer* writer) {
-          const bool with = !server_.generation.requests()[i].adapter().empty();
-          return with ? sparse(context, writer) : bare(context, writer);
+          const v1::GenerateRequest request = server_.generation.requests()[i];
+          if (request.text().text() != "Hello") return warm_up(context, writer);
+          return request.adapter().empty() ? bare(context, writer) : sparse(context, writer);
         });
   }
+  void Play(Answer bare, Answer sparse) { Play(bare, sparse, Says({DeltaEventOf("warm")})); }
   static Answer Says(std::vector<v1::GenerateEvent> events,
                      grpc::Status status = grpc::Status::OK) {
     return [=](grpc::ServerContext*, FakeGeneration::Writer* writer) {
@@ -80,7 +83,8 @@ TEST_F(CompareTest, BothSidesAreAskedTheSame) {
   EXPECT_EQ(RunCompare(server_.MakeSession(), request_, {}), ExitCode::kOk);
   EXPECT_THAT(server_.err.str(), HasSubstr("all tokens are the same"));
   std::vector<v1::GenerateRequest> requests = server_.generation.requests();
-  ASSERT_EQ(requests.size(), 2);
+  ASSERT_EQ(requests.size(), 3);
+  requests.erase(requests.begin());  // the one before them
   EXPECT_EQ(requests[0].adapter(), "");
   EXPECT_EQ(requests[1].adapter(), "sparse");
   EXPECT_TRUE(requests[0].sampling().has_temperature());
@@ -92,8 +96,37 @@ TEST_F(CompareTest, BothSidesAreAskedTheSame) {
   request_.mutable_sampling()->set_temperature(0.5);
   request_.mutable_sampling()->set_seed(3);
   EXPECT_EQ(RunCompare(server_.MakeSession(), request_, {}), ExitCode::kOk);
-  EXPECT_EQ(server_.generation.requests()[2].sampling().temperature(), 0.5);
-  EXPECT_EQ(server_.generation.requests()[3].sampling().seed(), 3);
+  EXPECT_EQ(server_.generation.requests()[4].sampling().temperature(), 0.5);
+  EXPECT_EQ(server_.generation.requests()[5].sampling().seed(), 3);
+}
+
+// The bare model, always the first of the two, would otherwise pay for a cold server.
+TEST_F(CompareTest, ASmallRequestThatIsNotShownGoesBeforeThem) {
+  const grpc::Status failed(grpc::StatusCode::INTERNAL, "cold");
+  for (const bool together : {false, true}) {
+    server_.out.str("");
+    Play(Good("lo", 1000), Good("p", 125), Says({DeltaEventOf("warm")}, failed));
+    const size_t before = server_.generation.requests().size();
+    EXPECT_EQ(RunCompare(server_.MakeSession(), request_, {.together = together}), ExitCode::kOk);
+    EXPECT_EQ(server_.out.str(), "--- bare model ---\nHello\n--- sparse ---\nHelp\n");
+    EXPECT_THAT(server_.err.str(), Not(HasSubstr("cold")));
+    const std::vector<v1::GenerateRequest> requests = server_.generation.requests();
+    ASSERT_EQ(requests.size(), before + 3);
+    const v1::GenerateRequest& first = requests[before];
+    EXPECT_EQ(first.adapter(), "");
+    EXPECT_EQ(first.stop().max_tokens(), 2);
+    EXPECT_NE(first.text().text(), "Hello") << "the cache must not know their prompt";
+  }
+}
+
+TEST_F(CompareTest, AnInterruptionEndsTheSmallRequestAndBoth) {
+  const Answer wait = [this](grpc::ServerContext* context, FakeGeneration::Writer*) {
+    server_.interrupt.Raise();
+    return WaitForCancel(context);
+  };
+  Play(Good("lo", 1000), Good("p", 125), wait);
+  EXPECT_EQ(RunCompare(server_.MakeSession(), request_, {}), ExitCode::kInterrupted);
+  EXPECT_THAT(server_.out.str(), Not(HasSubstr("Hel")));
 }
 
 TEST_F(CompareTest, SideBySideOnATerminal) {
