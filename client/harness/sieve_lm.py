@@ -5,7 +5,7 @@
     python client/harness/sieve_lm.py --model sieve --model_args address=127.0.0.1:50051,adapter=NAME --tasks TASK
 
 All arguments are lm_eval's own. Of --model_args: address (or $SIEVE_ADDRESS), adapter (none: the bare model), ca (a PEM file of roots,
-for TLS), concurrency (requests at once, 16). An API key is taken from $SIEVE_API_KEY.
+for TLS), concurrency (requests at once, 16), max_gen_toks (where a task does not say, 256). An API key is taken from $SIEVE_API_KEY.
 
 Tasks that generate text and tasks that compare the likelihoods of answers both work. The server tells the likelihood of
 tokens that it generates, not of the prompt's; an answer is therefore generated token by token, each forced by a bias, and
@@ -52,7 +52,10 @@ pb, pb_grpc = api()
 class SieveLM(LM):
     """A server's model, with one of its adapters or none."""
 
-    def __init__(self, address=None, adapter="", ca=None, concurrency=16, max_gen_toks=256, **_):
+    def __init__(self, address=None, adapter="", ca=None, concurrency=16, max_gen_toks=256, batch_size=None,
+                 max_batch_size=None, device=None):
+        """The last three the harness adds itself, from options of its own; they are the server's affair. What else --model_args
+        holds is an error: misspelt, it would measure another model than was meant."""
         super().__init__()
         self._adapter = str(adapter)
         self._max_gen_toks = int(max_gen_toks)
@@ -68,6 +71,10 @@ class SieveLM(LM):
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self._stub = pb_grpc.GenerationStub(channel)
         self._model = self._stub.GetModel(pb.GetModelRequest(), metadata=self._metadata)
+        adapters = [info.name for info in self._model.adapters]
+        if self._adapter and self._adapter not in adapters:
+            raise ValueError(f"the server at {address} has no adapter {self._adapter!r}; it has: "
+                             f"{', '.join(adapters) or 'none'}")
 
     @property
     def tokenizer_name(self):

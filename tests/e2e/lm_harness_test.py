@@ -45,6 +45,21 @@ def lm(server, adapter_module):
     return adapter_module.SieveLM(address=server.address, concurrency=4)
 
 
+def test_what_the_harness_adds_is_taken(server, adapter_module):
+    """lm_eval 0.4.13's evaluator gives these to every model, but for those that are None."""
+    adapter_module.SieveLM(address=server.address, batch_size=1, max_batch_size=8, device="cuda:0")
+
+
+def test_a_misspelt_argument_is_refused(server, adapter_module):
+    with pytest.raises(TypeError, match="adaptor"):
+        adapter_module.SieveLM(address=server.address, adaptor="tuned")
+
+
+def test_an_adapter_that_the_server_has_not_is_refused(server, adapter_module):
+    with pytest.raises(ValueError, match="no adapter 'tuned'; it has: none"):
+        adapter_module.SieveLM(address=server.address, adapter="tuned")
+
+
 def _generated(server, max_tokens):
     result = server.collect(harness.request(PROMPT, max_tokens=max_tokens, logprobs=1))
     return result.text[0], [place.chosen.logprob for place in result.logprobs[0]]
