@@ -75,16 +75,16 @@ class AdapterRegistry::Slots : public std::enable_shared_from_this<Slots> {
     bytes_ -= bytes;
   }
 
-  // The last who held its adapter is gone. The weights go on a thread of their own: giving back
-  // hundreds of megabytes takes the time of a few steps.
-  void Empty(int32_t slot, int64_t bytes, std::shared_ptr<const Adapter> adapter) {
+  // The last who held its adapter is gone. The weights, null where the model has a copy of its own,
+  // go on a thread of their own: giving back hundreds of megabytes takes the time of a few steps.
+  void Empty(int32_t slot, int64_t bytes, std::shared_ptr<const Adapter> weights) {
     std::lock_guard lock(engine_mutex_);
     if (engine_ == nullptr) return;
     engine_->SetAdapter(
         slot, nullptr,
         [self = shared_from_this(), slot, bytes,
-         adapter = std::move(adapter)](const absl::Status& done) mutable {
-          self->remains_.Add([adapter = std::move(adapter)]() mutable { adapter.reset(); });
+         weights = std::move(weights)](const absl::Status& done) mutable {
+          self->remains_.Add([weights = std::move(weights)]() mutable { weights.reset(); });
           // Also where it failed: the next adapter takes the place of the one that is still there.
           if (!absl::IsUnavailable(done)) self->Return(slot, bytes);
         });
@@ -190,10 +190,13 @@ absl::StatusOr<std::shared_ptr<const ServedAdapter>> AdapterRegistry::Serve(cons
     std::lock_guard lock(mutex_);
     served.requests = requests_.try_emplace(name, served.requests).first->second;
   }
+  // To be freed off the engine's thread, where the model computes with it. A GPU's model has copied
+  // what it needs: the weights would stay in host memory for nothing.
+  auto weights = adapter.use_count() > 1 ? adapter : nullptr;
   return std::shared_ptr<const ServedAdapter>(
       new ServedAdapter(std::move(served)),
-      [slots = slots_, bytes, adapter](const ServedAdapter* gone) mutable {
-        slots->Empty(gone->slot, bytes, std::move(adapter));
+      [slots = slots_, bytes, weights = std::move(weights)](const ServedAdapter* gone) mutable {
+        slots->Empty(gone->slot, bytes, std::move(weights));
         delete gone;
       });
 }

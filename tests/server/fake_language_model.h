@@ -64,6 +64,10 @@ class FakeLanguageModel : public LanguageModel {
     if (adapter == nullptr && fail_emptying_) throw std::bad_alloc();
     adapters_.resize(kAdapterSlots);
     const bool emptied = adapter == nullptr;
+    if (copies_adapters_ && adapter != nullptr) {
+      given_ = adapter;
+      adapter = std::make_shared<const Adapter>(*adapter);
+    }
     adapters_.at(slot) = std::move(adapter);
     if (emptied && on_emptied_) on_emptied_();
     return absl::OkStatus();
@@ -76,6 +80,16 @@ class FakeLanguageModel : public LanguageModel {
   std::shared_ptr<const Adapter> adapter(int32_t slot) const {
     std::lock_guard lock(mutex_);
     return adapters_.at(slot);
+  }
+  // Keeps a copy of each adapter that it is given from now on, as a GPU's model does.
+  void set_copies_adapters() {
+    std::lock_guard lock(mutex_);
+    copies_adapters_ = true;
+  }
+  // The last that it copied; null when nobody holds it any more.
+  std::shared_ptr<const Adapter> given() const {
+    std::lock_guard lock(mutex_);
+    return given_.lock();
   }
   // SetAdapter throws where a slot is to be emptied.
   void set_fail_emptying(bool fail) {
@@ -192,6 +206,8 @@ class FakeLanguageModel : public LanguageModel {
   std::unique_ptr<AheadStepRunner> runner_;               // null: the engine's own
   mutable std::mutex mutex_;                              // guards all below
   std::vector<std::shared_ptr<const Adapter>> adapters_;  // by slot
+  bool copies_adapters_ = false;
+  std::weak_ptr<const Adapter> given_;
   bool fail_emptying_ = false;
   std::function<void()> on_emptied_;
   Hook hook_;

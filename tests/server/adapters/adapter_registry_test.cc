@@ -319,6 +319,17 @@ TEST_F(AdapterRegistryTest, TheEngineDoesNotFreeTheWeights) {
   EXPECT_FALSE(freed_by_engine);
 }
 
+// A model on a GPU holds the weights in the GPU's memory: none stay on the host.
+TEST_F(AdapterRegistryTest, WeightsThatTheModelCopiedAreNotKept) {
+  model_.set_copies_adapters();
+  Load("a", 1);
+  EXPECT_NE(model_.adapter(0), nullptr);
+  EXPECT_EQ(model_.given(), nullptr);
+  Run(Request("a"));
+  ASSERT_TRUE(registry_->Unload("a").ok());
+  ExpectAdapters(0);
+}
+
 // A folder of the root that is, or becomes, a link leads nowhere.
 TEST_F(AdapterRegistryTest, LinksInARootAreNotFollowed) {
   Write(1);
