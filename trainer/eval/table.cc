@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 
 namespace sieve {
 namespace {
@@ -26,7 +27,8 @@ std::string Number(const ordered_json& value, int digits) {
 
 std::string Cell(const ordered_json& row, const Column& column) {
   const ordered_json value = row.value(column.key, ordered_json());
-  if (value.is_string()) return value.get<std::string>();
+  // Names are the user's; a bar would begin another cell.
+  if (value.is_string()) return absl::StrReplaceAll(value.get<std::string>(), {{"|", "\\|"}});
   if (!value.is_number()) return "";
   std::string text = Number(value, column.digits);
   const ordered_json interval = row.value(column.interval, ordered_json());

@@ -64,6 +64,9 @@ TEST_F(GenerationTest, RowsTextsAndTable) {
   const std::string table = MarkdownTables(results);
   EXPECT_NE(table.find("Texts of 2 prompts, differences to dense"), std::string::npos) << table;
   EXPECT_NE(table.find("| few | 0 |"), std::string::npos) << table;
+
+  results["rows"][1]["adapter"] = "a|b";
+  EXPECT_NE(MarkdownTables(results).find("| a\\|b | "), std::string::npos);
 }
 
 TEST_F(GenerationTest, ReadsPrompts) {
