@@ -8,8 +8,12 @@
 namespace sieve {
 namespace {
 
-std::string What(int64_t bytes, absl::string_view purpose) {
-  return absl::StrCat("allocating ", bytes, " bytes for ", purpose);
+// An allocation that fails leaves its error with the runtime too, where the next launch would find
+// it and take it for its own.
+absl::Status Allocated(cudaError_t error, int64_t bytes, absl::string_view purpose) {
+  if (error == cudaSuccess) return absl::OkStatus();
+  cudaGetLastError();
+  return CudaStatus(error, absl::StrCat("allocating ", bytes, " bytes for ", purpose));
 }
 
 }  // namespace
@@ -17,14 +21,16 @@ std::string What(int64_t bytes, absl::string_view purpose) {
 absl::StatusOr<CudaMemory> CudaMemory::Device(int64_t bytes, absl::string_view purpose) {
   if (bytes == 0) return CudaMemory();
   void* data = nullptr;
-  SIEVE_RETURN_IF_CUDA(cudaMalloc(&data, bytes), What(bytes, purpose));
+  const absl::Status status = Allocated(cudaMalloc(&data, bytes), bytes, purpose);
+  if (!status.ok()) return status;
   return CudaMemory(static_cast<char*>(data), bytes, false);
 }
 
 absl::StatusOr<CudaMemory> CudaMemory::PinnedHost(int64_t bytes, absl::string_view purpose) {
   if (bytes == 0) return CudaMemory();
   void* data = nullptr;
-  SIEVE_RETURN_IF_CUDA(cudaMallocHost(&data, bytes), What(bytes, purpose));
+  const absl::Status status = Allocated(cudaMallocHost(&data, bytes), bytes, purpose);
+  if (!status.ok()) return status;
   return CudaMemory(static_cast<char*>(data), bytes, true);
 }
 

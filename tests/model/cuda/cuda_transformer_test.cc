@@ -1,5 +1,6 @@
 #include "model/cuda/cuda_transformer.h"
 
+#include <cuda_runtime_api.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -381,6 +382,8 @@ TEST_F(CudaTransformerTest, WhatItCannotDoIsSaid) {
   vast.cache_pages = int64_t{1} << 30;
   Open(Spec(), vast);
   EXPECT_EQ(created_.status().code(), absl::StatusCode::kResourceExhausted) << created_.status();
+  // Nothing of it is left for another model's launches to find.
+  EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess);
 }
 
 }  // namespace
