@@ -65,11 +65,11 @@ __device__ void Statistics(const Block<T>& b) {
   for (int i = threadIdx.x; i < b.d; i += kThreads) {
     const float mean = Pool(false, b.keys, b.stride, kTokens, nullptr, b.d, i);
     b.vector[i] = mean;
-    if (l.mean >= 0) b.Part(l.mean)[i] = FromFloat<T>(mean);
+    if (l.mean >= 0) b.Part(l.mean)[i] = SaturatedFrom<T>(mean);
     if (l.max >= 0) {
-      b.Part(l.max)[i] = FromFloat<T>(Pool(true, b.keys, b.stride, kTokens, nullptr, b.d, i));
+      b.Part(l.max)[i] = SaturatedFrom<T>(Pool(true, b.keys, b.stride, kTokens, nullptr, b.d, i));
     }
-    if (l.min >= 0) b.Part(l.min)[i] = FromFloat<T>(Least(b.keys, b.stride, i));
+    if (l.min >= 0) b.Part(l.min)[i] = SaturatedFrom<T>(Least(b.keys, b.stride, i));
   }
 }
 
@@ -119,8 +119,8 @@ __device__ void Index(const Block<T>& b) {
     const float odd = codes[channel * kTokens + 2 * lane + 1];
     if (l.index_bits == 16) {
       T* const to = b.Part(l.index_codes) + channel * kTokens + 2 * lane;
-      to[0] = FromFloat<T>(even);
-      to[1] = FromFloat<T>(odd);
+      to[0] = SaturatedFrom<T>(even);
+      to[1] = SaturatedFrom<T>(odd);
     } else {
       Quantize(b, channel, even, odd);
     }
@@ -178,7 +178,7 @@ __device__ void Entries(const Block<T>& b) {
   const int64_t count = l.entries * b.d;
   const auto store = [&](int64_t part, float* pooled, int i, float x) {
     if (pooled == nullptr) {
-      b.Part(part)[i] = FromFloat<T>(x);
+      b.Part(part)[i] = SaturatedFrom<T>(x);
     } else {
       pooled[(b.kv_head * b.p.num_blocks + blockIdx.x) * count + i] = x;
     }
@@ -229,8 +229,8 @@ __device__ void Gate(const Block<T>& b) {
   for (int pair = threadIdx.x; pair < half; pair += kThreads) {
     const float2 angle = Angle(b, first_position, pair);
     const float2 turned = Rotate(b.keys[first(pair)], b.keys[second(pair)], angle.x, angle.y);
-    b.Part(b.p.layout.gate)[first(pair)] = FromFloat<T>(turned.x);
-    b.Part(b.p.layout.gate)[second(pair)] = FromFloat<T>(turned.y);
+    b.Part(b.p.layout.gate)[first(pair)] = SaturatedFrom<T>(turned.x);
+    b.Part(b.p.layout.gate)[second(pair)] = SaturatedFrom<T>(turned.y);
   }
 }
 

@@ -7,6 +7,8 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 #include "kernels/dtype.h"
 
@@ -29,6 +31,16 @@ __device__ __forceinline__ __half FromFloat<__half>(float x) {
 template <>
 __device__ __forceinline__ __nv_bfloat16 FromFloat<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
+}
+
+// For what is kept of blocks: what is beyond the type's largest becomes that, as on the CPU, for an
+// infinity would make the block's scores and the output NaN. NaN stays.
+template <typename T>
+__device__ __forceinline__ T SaturatedFrom(float x) {
+  constexpr float kMost = std::is_same_v<T, __half>          ? 65504.0f
+                          : std::is_same_v<T, __nv_bfloat16> ? 0x1.fep127f
+                                                             : std::numeric_limits<float>::max();
+  return FromFloat<T>(x > kMost ? kMost : x < -kMost ? -kMost : x);
 }
 
 // Two neighbours as the 32 bits that a tensor-core fragment holds.

@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kThreads) GatherKernel(EntryMlpParams p, T* ou
   T* const to = out + static_cast<int64_t>(blockIdx.x) * kPageTokens * d;
   for (int i = threadIdx.x; i < kPageTokens * d; i += kThreads) {
     const float x = ToFloat(from[PageOffset(i / d, i % d, d, sizeof(T))]);
-    to[i] = FromFloat<T>(p.position == nullptr ? x : x + p.position[i % entry]);
+    to[i] = SaturatedFrom<T>(p.position == nullptr ? x : x + p.position[i % entry]);
   }
 }
 
@@ -26,7 +26,7 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) GeluKernel(const float* x, T* out, int64_t count) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
-  out[i] = FromFloat<T>(x[i] / 2 * (1 + erff(x[i] * 0.70710678f)));
+  out[i] = SaturatedFrom<T>(x[i] / 2 * (1 + erff(x[i] * 0.70710678f)));
 }
 
 template <typename T>
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) StoreKernel(EntryMlpParams p, const 
   T* const to = reinterpret_cast<T*>(p.summaries.of(p.blocks[blockIdx.x].page, p.kv_head) +
                                      (p.values ? p.layout.entry_values : p.layout.entry_keys));
   for (int64_t i = threadIdx.x; i < count; i += kThreads) {
-    to[i] = FromFloat<T>(entries[blockIdx.x * count + i]);
+    to[i] = SaturatedFrom<T>(entries[blockIdx.x * count + i]);
   }
 }
 

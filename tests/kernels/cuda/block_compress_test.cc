@@ -1,5 +1,11 @@
 #include "kernels/cuda/block_compress.h"
 
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
 #include "kernels/aligned_buffer.h"
 #include "kernels/block_compress.h"
 #include "kernels/elementwise.h"
@@ -31,20 +37,28 @@ TEST_P(CudaBlockCompressTest, AgreesWithTheSpecification) {
   const int64_t d = shape.head_dim, half = d / 2, rank = 7, blocks = 3;
   // Where the sum is between two values of the cache's type, they may be a step apart.
   const double most = 2 * Epsilon(shape.dtype) + 2e-5;
-  for (const auto& [bits, entries, tilted, max, interleaved] :
-       {std::tuple<int64_t, int64_t, bool, bool, bool>{4, 1, true, false, false},
-        {16, 8, true, false, true},
-        {4, 2, false, false, false},
-        {16, 4, false, true, true}}) {
-    SCOPED_TRACE(testing::Message() << bits << " bits, " << entries << " entries");
+  // The last: the adapter's tensors are so large that much is beyond the largest of 16 bits.
+  const bool is_half = shape.dtype == DType::kF16;
+  const float huge = is_half ? 1e5f : 1, huge_position = is_half ? 1e5f : 3e38f;
+  for (const auto& [bits, entries, tilted, max, interleaved, scale, position_scale] :
+       {std::tuple<int64_t, int64_t, bool, bool, bool, float, float>  //
+        {4, 1, true, false, false, 1, 1},
+        {16, 8, true, false, true, 1, 1},
+        {4, 2, false, false, false, 1, 1},
+        {16, 4, false, true, true, 1, 1},
+        {16, 4, false, true, false, huge, huge_position}}) {
+    SCOPED_TRACE(testing::Message() << bits << " bits, " << entries << " entries, tensors of "
+                                    << scale << ", positions of " << position_scale);
     SparseSequence sequence(random_, shape, AllParts(shape, rank, bits, entries),
                             blocks * kPageTokens + 5);
     const SummaryLayout& l = sequence.layout();
     const int64_t entry_tokens = kPageTokens / entries;
-    const auto index = RandomFloats(random_, shape.kv_heads * d * rank);
-    const auto gate = RandomFloats(random_, shape.kv_heads * d * 3 * d, 0.1f);
+    const auto index = RandomFloats(random_, shape.kv_heads * d * rank, scale);
+    const auto gate = RandomFloats(random_, shape.kv_heads * d * 3 * d, 0.1f * scale);
     const auto tilt = RandomFloats(random_, shape.kv_heads * d);
-    const auto position = RandomFloats(random_, shape.kv_heads * entry_tokens * d);
+    auto position = RandomFloats(random_, shape.kv_heads * entry_tokens * d, position_scale);
+    constexpr float kFinite = std::numeric_limits<float>::max();
+    for (float& x : position) x = std::clamp(x, -kFinite, kFinite);
     std::vector<double> frequencies(half);
     for (int64_t i = 0; i < half; ++i) {
       frequencies[i] = static_cast<float>(std::pow(10000.0, -2.0 * i / d));
@@ -115,6 +129,10 @@ TEST_P(CudaBlockCompressTest, AgreesWithTheSpecification) {
         EXPECT_EQ(Values(l, actual, l.min, d), Values(l, expected, l.min, d));
         compare("gate", l.gate, d);
         compare("keys of entries", l.entry_keys, entries * d);
+        if (position_scale > 1 && shape.dtype != DType::kF32) {
+          EXPECT_THAT(Values(l, actual, l.entry_keys, entries * d),
+                      testing::Contains(is_half ? 65504.0f : 0x1.fep127f));
+        }
         compare("values of entries", l.entry_values, entries * d);
         if (tilted) {
           EXPECT_LT(RelativeError(Floats(actual, l.entry_biases, entries),
