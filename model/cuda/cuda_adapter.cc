@@ -17,14 +17,16 @@ constexpr int64_t kStagingBytes = 16 << 20;
 
 int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// [count, rows, cols], with zeros in rows and columns that are added.
-std::vector<float> Padded(const std::vector<float>& in, int64_t rows, int64_t cols, int64_t to_rows,
-                          int64_t to_cols) {
-  const int64_t count = static_cast<int64_t>(in.size()) / (rows * cols);
-  std::vector<float> out(count * to_rows * to_cols);
-  for (int64_t i = 0; i < count * rows; ++i) {
-    const int64_t row = i / rows * to_rows + i % rows;
-    std::copy_n(in.begin() + i * cols, cols, out.begin() + row * to_cols);
+struct Size {
+  int64_t rows = 0, cols = 0;
+  bool operator==(const Size&) const = default;
+};
+
+// A matrix, with zeros in rows and columns that are added.
+std::vector<float> Padded(const float* in, Size from, Size to) {
+  std::vector<float> out(to.rows * to.cols);
+  for (int64_t i = 0; i < from.rows; ++i) {
+    std::copy_n(in + i * from.cols, from.cols, out.begin() + i * to.cols);
   }
   return out;
 }
@@ -39,6 +41,7 @@ std::vector<float> Transposed(const std::vector<float>& in, int64_t rows, int64_
   return out;
 }
 
+// Copies of tensors are made only where `up` fills memory: to count, their sizes do.
 class Placer {
  public:
   Placer(const AdapterConfig& c, int64_t inner, WeightUploader* up)
@@ -48,8 +51,8 @@ class Placer {
     const int64_t d = c_.head_dim, cols = c_.num_heads / c_.num_kv_heads * d;
     return {.index_q = up_->Floats(w.index_q),
             .index_k = up_->Floats(w.index_k),
-            .gate_q = up_->Floats(Transposed(w.gate_q, d, cols)),
-            .gate_k = up_->Floats(Transposed(w.gate_k, d, 3 * d)),
+            .gate_q = TransposedFloats(w.gate_q, d, cols),
+            .gate_k = TransposedFloats(w.gate_k, d, 3 * d),
             .tilt = up_->Floats(w.tilt),
             .query_shift = up_->Floats(w.query_shift),
             .bias = up_->Floats(w.bias),
@@ -61,20 +64,30 @@ class Placer {
   }
 
  private:
-  CudaMatrix Matrix(const float* values, int64_t rows, int64_t cols) {
-    return up_->Matrix({TensorView{values, DType::kF32, rows, cols}});
+  const float* TransposedFloats(const std::vector<float>& in, int64_t rows, int64_t cols) {
+    if (!up_->fills()) return up_->Floats(in);  // as many
+    return up_->Floats(Transposed(in, rows, cols));
+  }
+
+  // Number `i` of the matrices in `values`.
+  CudaMatrix Matrix(const std::vector<float>& values, int64_t i, Size from, Size to) {
+    const float* data = values.data() + i * from.rows * from.cols;
+    std::vector<float> padded;
+    if (up_->fills() && from != to) {
+      padded = Padded(data, from, to);
+      data = padded.data();
+    }
+    return up_->Matrix({TensorView{data, DType::kF32, to.rows, to.cols}});
   }
 
   CudaEntryMlp Mlp(const std::vector<float>& up, const std::vector<float>& down) {
     CudaEntryMlp mlp;
     if (up.empty()) return mlp;
-    const int64_t d = c_.head_dim, inputs = c_.compression_block * d;
-    const std::vector<float> ups = Padded(up, c_.inner_size(), inputs, inner_, inputs);
-    const std::vector<float> downs = Padded(down, d, c_.inner_size(), d, inner_);
+    const int64_t d = c_.head_dim, inputs = c_.compression_block * d, inner = c_.inner_size();
     const int64_t matrices = c_.shared_compression ? 1 : c_.num_kv_heads;
     for (int64_t h = 0; h < matrices; ++h) {
-      mlp.up.push_back(Matrix(ups.data() + h * inner_ * inputs, inner_, inputs));
-      mlp.down.push_back(Matrix(downs.data() + h * d * inner_, d, inner_));
+      mlp.up.push_back(Matrix(up, h, {inner, inputs}, {inner_, inputs}));
+      mlp.down.push_back(Matrix(down, h, {d, inner}, {d, inner_}));
     }
     mlp.up.resize(c_.num_kv_heads, mlp.up.back());
     mlp.down.resize(c_.num_kv_heads, mlp.down.back());
@@ -84,11 +97,10 @@ class Placer {
   CudaMatrix Combine(const AdapterLayer& w) {
     if (w.combine_weight.empty()) return {};
     const int64_t rows = c_.combined_parts() * c_.num_heads, padded = RoundUp(rows, 16);
-    const std::vector<float> weight =
-        Padded(w.combine_weight, rows, c_.hidden_size, padded, c_.hidden_size);
+    CudaMatrix matrix =
+        Matrix(w.combine_weight, 0, {rows, c_.hidden_size}, {padded, c_.hidden_size});
     std::vector<float> bias = w.combine_bias;
     bias.resize(padded);
-    CudaMatrix matrix = Matrix(weight.data(), padded, c_.hidden_size);
     matrix.bias = up_->Floats(bias);
     return matrix;
   }

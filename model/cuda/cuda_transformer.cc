@@ -6,6 +6,7 @@
 #include <atomic>
 #include <deque>
 #include <map>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -251,7 +252,8 @@ void CudaTransformer::CopyPages(absl::Span<const PageCopy> copies) {
   }
 }
 
-absl::Status CudaTransformer::SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) {
+// Memory of the host that runs out is an error of this adapter, not of the requests that run.
+absl::Status CudaTransformer::SetAdapter(int32_t slot, std::shared_ptr<const Adapter> adapter) try {
   if (slot < 0 || slot >= kAdapterSlots) {
     return absl::InvalidArgumentError(
         absl::StrCat("adapter slots are 0 to ", kAdapterSlots - 1, ", not ", slot));
@@ -274,6 +276,8 @@ absl::Status CudaTransformer::SetAdapter(int32_t slot, std::shared_ptr<const Ada
   adapter_configs_[slot] = uploaded != nullptr ? &uploaded->config() : nullptr;
   adapters_[slot] = std::move(uploaded);
   return absl::OkStatus();
+} catch (const std::bad_alloc&) {
+  return absl::ResourceExhaustedError("there is no memory to copy an adapter to the device");
 }
 
 absl::StatusOr<bool> CudaTransformer::PlanAdapters(const Batch& batch) {

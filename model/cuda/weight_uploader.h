@@ -38,6 +38,8 @@ class WeightUploader {
   // Floats as they are; null when there are none.
   const float* Floats(absl::Span<const float> values);
 
+  // Whether there is memory to fill; else it counts, and reads no values.
+  bool fills() const { return staging_ != nullptr; }
   int64_t bytes() const { return carver_.bytes(); }
   cudaError_t error() const { return error_; }  // of the first copy that failed
 
