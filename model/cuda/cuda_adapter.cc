@@ -1,5 +1,7 @@
 #include "model/cuda/cuda_adapter.h"
 
+#include <cuda_runtime_api.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -139,6 +141,9 @@ absl::StatusOr<std::unique_ptr<CudaAdapter>> CudaAdapter::Upload(
   WeightUploader fill(out->memory_.data(), cache.dtype, &*staging);
   place(&fill);
   SIEVE_RETURN_IF_CUDA(fill.error(), "copying an adapter to the device");
+  // A copy from memory that is not page-locked may still be on its way when it returns, and steps
+  // run on a stream that does not wait for it.
+  SIEVE_RETURN_IF_CUDA(cudaStreamSynchronize(cudaStreamLegacy), "copying an adapter to the device");
   return out;
 }
 
