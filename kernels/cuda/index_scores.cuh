@@ -18,18 +18,13 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/sparse_partial.cuh"
+#include "kernels/cuda/this_chip.h"
 
 namespace sieve::cuda {
 
 inline constexpr int kIndexWarps = 4;
 inline constexpr int kIndexBlocks = 8;     // at a time
 inline constexpr int kMostIndexRank = 64;  // of this kernel
-
-inline bool IndexLogitsSupports(const BlockLogitsParams& p) {
-  return p.score == BlockScore::kIndex && p.batch.attention.kv.dtype != DType::kF32 &&
-         p.layout.index_rank <= kMostIndexRank &&
-         AttentionSupports(p.batch.attention.kv.head_dim, 1);
-}
 
 // Two 4-bit codes, in bits 0 and 4 g of `low` and `high`, as the elements of a register.
 template <typename T>
@@ -106,6 +101,16 @@ struct IndexStage {
     part(l.index_step, floats_bytes);
   }
 };
+
+// Two stages: one is computed while the other is loaded.
+inline int IndexSharedBytes(const SummaryLayout& l) { return 2 * IndexStage(l).bytes(); }
+
+inline bool IndexLogitsSupports(const BlockLogitsParams& p) {
+  return p.score == BlockScore::kIndex && p.batch.attention.kv.dtype != DType::kF32 &&
+         p.layout.index_rank <= kMostIndexRank &&
+         AttentionSupports(p.batch.attention.kv.head_dim, 1) &&
+         IndexSharedBytes(p.layout) <= ThisChip().shared_bytes;
+}
 
 // One block's codes and what they stand for, as a lane needs them.
 template <typename T, int kSteps>
@@ -336,7 +341,7 @@ cudaError_t IndexLogits(const BlockLogitsParams& params, cudaStream_t stream) {
   const auto kernel = rank <= 16   ? IndexLogitsKernel<T, kHeadDim, 1>
                       : rank <= 32 ? IndexLogitsKernel<T, kHeadDim, 2>
                                    : IndexLogitsKernel<T, kHeadDim, 4>;
-  const int bytes = 2 * IndexStage(params.layout).bytes();
+  const int bytes = IndexSharedBytes(params.layout);
   if (bytes > kSharedAtHand) {
     if (const cudaError_t error = AllowShared(kernel, bytes); error != cudaSuccess) return error;
   }
