@@ -213,6 +213,16 @@ cudaError_t Gradient(const BlockLogSumExpGradientParams& p, cudaStream_t stream)
 
 bool IsEmpty(const BlockLogSumExpParams& p) { return p.batch == 0 || p.rows == 0 || p.blocks == 0; }
 
+// Queries without blocks, or keys without queries, have gradients too.
+cudaError_t ZeroGradients(const BlockLogSumExpGradientParams& p, cudaStream_t stream) {
+  const auto zero = [&](float* gradient, int64_t rows) {
+    const int64_t bytes = p.of.batch * rows * p.of.width * static_cast<int64_t>(sizeof(float));
+    return bytes == 0 ? cudaSuccess : cudaMemsetAsync(gradient, 0, bytes, stream);
+  };
+  const cudaError_t error = zero(p.q_gradient, p.of.rows);
+  return error != cudaSuccess ? error : zero(p.k_gradient, p.of.blocks * kBlock);
+}
+
 }  // namespace
 
 bool BlockLogSumExpSupports(int64_t width) {
@@ -242,7 +252,7 @@ bool BlockLogSumExpGradientSupports(int64_t width) {
 }
 
 cudaError_t BlockLogSumExpGradient(const BlockLogSumExpGradientParams& p, cudaStream_t stream) {
-  if (IsEmpty(p.of)) return cudaSuccess;
+  if (IsEmpty(p.of)) return ZeroGradients(p, stream);
   switch (p.of.width) {
     case 8:
       return Gradient<8>(p, stream);

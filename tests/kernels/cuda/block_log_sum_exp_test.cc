@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "kernels/block_log_sum_exp.h"
 #include "tests/kernels/cuda/device_buffer.h"
@@ -62,6 +64,31 @@ TEST_P(CudaBlockLogSumExpTest, GradientsAreTheSpecifications) {
                                   want_k.data());
   ExpectNear(q_gradient.Read(), want_q, 5e-5);
   ExpectNear(k_gradient.Read(), want_k, 5e-5);
+}
+
+TEST(CudaBlockLogSumExpGradientTest, IsZeroWhereThereIsNothingToSum) {
+  for (const auto& [rows, blocks] : {std::pair<int64_t, int64_t>{3, 0}, {0, 2}}) {
+    const int64_t width = 16, batch = 2;
+    // With floats that are not theirs, for buffers are not empty.
+    const DeviceBuffer<float> q_gradient(batch * rows * width + 1);
+    const DeviceBuffer<float> k_gradient(batch * blocks * 64 * width + 1);
+    Check(BlockLogSumExpGradient({{.batch = batch,
+                                   .rows = rows,
+                                   .positions = rows,
+                                   .begin = 0,
+                                   .blocks = blocks,
+                                   .width = width},
+                                  nullptr,
+                                  q_gradient.get(),
+                                  k_gradient.get()},
+                                 nullptr));
+    for (const DeviceBuffer<float>* gradient : {&q_gradient, &k_gradient}) {
+      std::vector<float> got = gradient->Read();
+      EXPECT_TRUE(std::isnan(got.back()));
+      got.pop_back();
+      EXPECT_EQ(got, std::vector<float>(got.size()));
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaBlockLogSumExpTest,
