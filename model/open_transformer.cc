@@ -51,6 +51,7 @@ absl::StatusOr<std::unique_ptr<Transformer>> OpenOnCuda(const ModelConfig& confi
                                  .max_sequences = options.max_sequences,
                                  .max_context_tokens = options.max_context_tokens,
                                  .summary_bytes = options.summary_bytes};
+  cuda.adapter_bytes = options.adapter_parameters * InfoOf(cuda.dtype).bytes;
   if (options.cache_bytes > 0) {
     const absl::StatusOr<int64_t> pages =
         CachePages(config, cuda.dtype, options.cache_bytes, options.summary_bytes);

@@ -34,6 +34,9 @@ struct RunOptions {
   std::optional<DType> dtype;
   int64_t cache_bytes = 0;    // 0: 1 GiB on the CPU; on CUDA most of what is free
   int64_t summary_bytes = 0;  // see CacheGeometry
+  // On CUDA, where cache_bytes is 0: parameters of adapters for which the cache leaves room, at
+  // most a quarter of what is free.
+  int64_t adapter_parameters = 0;
   // Limits of a step.
   int64_t max_step_tokens = 0;
   int64_t max_sequences = 0;

@@ -57,8 +57,9 @@ ABSL_FLAG(
     "Folder whose adapters may be loaded, and those loaded be unloaded, by calls; where there "
     "are API keys, with those that have \"admin\": true. Empty: by none.");
 ABSL_FLAG(int64_t, max_adapter_mb, 4096,
-          "Most memory for the weights of all adapters that are loaded or still in use, MiB; 0: no "
-          "limit.");
+          "Most memory for the weights of all adapters that are loaded or still in use, MiB of "
+          "floats; 0: no limit. On a GPU the cache leaves room for as many in the model's type, at "
+          "most a quarter of what is free, unless --kv_cache_mb is given.");
 ABSL_FLAG(std::string, listen, "127.0.0.1:50051",
           "Address and port of gRPC; port 0: any free one.");
 ABSL_FLAG(std::string, metrics_listen, "127.0.0.1:9464",

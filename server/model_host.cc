@@ -71,6 +71,10 @@ RunOptions OptionsFor(const ModelHostConfig& config, int64_t context, int64_t su
           .dtype = config.dtype,
           .cache_bytes = config.cache_bytes,
           .summary_bytes = summary_bytes,
+          // There are none without room for what they keep.
+          .adapter_parameters = summary_bytes > 0
+                                    ? config.max_adapter_bytes / static_cast<int64_t>(sizeof(float))
+                                    : 0,
           // Every sample that runs may have a token in a step, whatever its budget.
           .max_step_tokens =
               std::max<int64_t>(config.max_step_tokens, config.limits.max_running_sequences),

@@ -37,6 +37,8 @@ constexpr int kDevice = 0;  // CUDA_VISIBLE_DEVICES chooses
 
 // Of the memory that is free when all else is allocated; the rest is for graphs and for others.
 constexpr double kCacheShare = 0.9;
+// Of the free memory, the most that is left to adapters: on a small device the cache comes first.
+constexpr double kMostForAdapters = 0.25;
 constexpr double kMostPages = 1 << 30;  // ids are 32 bits wide
 
 // A graph serves all batches that are not larger: few enough to be captured quickly, close enough
@@ -202,7 +204,8 @@ absl::Status CudaTransformer::MakeCache() {
   if (cache_pages_ == 0) {
     size_t free = 0, total = 0;
     SIEVE_RETURN_IF_CUDA(cudaMemGetInfo(&free, &total), "asking for the free memory");
-    const double pages = kCacheShare * static_cast<double>(free) / geometry_.BytesPerPage();
+    const double adapters = std::min<double>(options_.adapter_bytes, kMostForAdapters * free);
+    const double pages = kCacheShare * (free - adapters) / geometry_.BytesPerPage();
     cache_pages_ = static_cast<int64_t>(std::min<double>(pages, kMostPages)) - 1;
     if (cache_pages_ < 1) {
       return absl::ResourceExhaustedError(absl::StrCat(

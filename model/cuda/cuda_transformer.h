@@ -22,6 +22,8 @@ struct CudaTransformerOptions {
   // Room for the summaries that adapters keep, see CacheGeometry: a multiple of kSummaryAlignment;
   // 0: there are no adapters.
   int64_t summary_bytes = 0;
+  // That a cache of 0 pages leaves free for adapters, at most a quarter of what there is.
+  int64_t adapter_bytes = 0;
   // Of sparse attention: what a step has no room for here is computed one part after the other. 0:
   // SparseScratchFor.
   int64_t scratch_bytes = 0;

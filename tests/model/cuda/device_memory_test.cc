@@ -83,5 +83,23 @@ TEST(DeviceMemoryTest, AccountsAreTheDriversWithinAHundredth) {
   EXPECT_NEAR(used, accounted, 0.01 * accounted);
 }
 
+TEST(DeviceMemoryTest, ACacheOfAllThatIsFreeLeavesAdaptersAQuarterAtTheMost) {
+  auto checkpoint = OpenRandomCheckpoint("bench/models/llama_3.2_1b.json", {});
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto pages = [&](int64_t adapter_bytes) -> double {
+    auto model = CreateCudaTransformer((*checkpoint)->config(), (*checkpoint)->weights(),
+                                       {.dtype = DType::kBF16,
+                                        .max_step_tokens = 128,
+                                        .max_sequences = 8,
+                                        .max_context_tokens = kContext,
+                                        .adapter_bytes = adapter_bytes});
+    EXPECT_TRUE(model.ok()) << model.status();
+    return model.ok() ? static_cast<double>((*model)->num_pages()) : 0;
+  };
+  const double all = pages(0);
+  EXPECT_LT(pages(int64_t{1} << 30), all);
+  EXPECT_NEAR(pages(int64_t{1} << 50) / all, 0.75, 0.01);
+}
+
 }  // namespace
 }  // namespace sieve
