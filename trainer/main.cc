@@ -4,7 +4,6 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -26,7 +25,7 @@
 #include "trainer/base_model.h"
 #include "trainer/connect_ranks.h"
 #include "trainer/eval/command.h"
-#include "trainer/eval/table.h"
+#include "trainer/eval/write_results.h"
 #include "trainer/llama.h"
 #include "trainer/rank_environment.h"
 #include "trainer/ranks.h"
@@ -239,29 +238,16 @@ absl::StatusOr<EvalConfig> EvalConfigFromFlags() {
                     .command_line = command_line};
 }
 
-absl::Status WriteText(const std::string& path, const std::string& text) {
-  std::ofstream file(path);
-  file << text;
-  file.close();
-  return file ? absl::OkStatus() : absl::UnavailableError(absl::StrCat("cannot write ", path));
-}
-
 absl::Status RunEvaluation() {
   const absl::StatusOr<EvalConfig> config = EvalConfigFromFlags();
   if (!config.ok()) return config.status();
+  const ResultFiles files = {.json = absl::GetFlag(FLAGS_json),
+                             .table = absl::GetFlag(FLAGS_table)};
+  const absl::Status prepared = PrepareResults(files);
+  if (!prepared.ok()) return prepared;
   const auto results = RunEval(*config, &std::cerr);
   if (!results.ok()) return results.status();
-  const std::string json = absl::GetFlag(FLAGS_json), table = absl::GetFlag(FLAGS_table);
-  // A text that was cut within a character is no UTF-8.
-  const std::string text =
-      results->dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-  const std::string tables = MarkdownTables(*results);
-  absl::Status status;
-  if (!json.empty()) status.Update(WriteText(json, text));
-  if (!table.empty()) status.Update(WriteText(table, tables));
-  if (json.empty()) std::cout << text;
-  if (!json.empty() && table.empty()) std::cout << tables;
-  return status;
+  return WriteResults(*results, files, std::cout);
 }
 
 absl::Status RunStudy() {
