@@ -16,6 +16,7 @@
 #include "model/adapter/parameter_report.h"
 #include "model/checkpoint/json.h"
 #include "model/checkpoint/sha256_stream.h"
+#include "model/version.h"
 #include "trainer/evaluate.h"
 #include "trainer/layer_tensors.h"
 #include "trainer/report/run_log.h"
@@ -204,10 +205,15 @@ class Studies {
     return &found->second;
   }
 
-  // Of all that a result depends on. REQUIRES: the texts are tokenised.
+  // Of all that a result depends on: kVersion stands for how it is computed. REQUIRES: the texts
+  // are tokenised.
   std::string KeyOf(const StudyGrid& grid, const StudyCell& cell) {
     Sha256Stream stream;
+    stream.AddText({kVersion.data(), kVersion.size()});
+    stream.AddText(c10::DeviceTypeName(job_.llama->options().device().type()));
+    stream.AddText(c10::toString(at::typeMetaToScalarType(job_.llama->options().dtype())));
     stream.AddText(job_.base_digest);
+    stream.AddText(AdapterConfigToJson(*AdapterOf(cell)).dump());
     stream.AddText(cell.run.text);
     stream.AddText((*Corpus(cell))->digest());
     stream.AddText(grid.evaluation);

@@ -60,10 +60,11 @@ class StudyTest : public testing::Test {
     return *std::move(grid);
   }
 
-  absl::Status Run(std::vector<StudyGrid> grids, const std::atomic<bool>* stop = nullptr) {
+  absl::Status Run(std::vector<StudyGrid> grids, const std::atomic<bool>* stop = nullptr,
+                   const FrozenLlama* llama = nullptr) {
     progress_.str("");
     StudyJob job;
-    job.llama = &llama_;
+    job.llama = llama != nullptr ? llama : &llama_;
     job.tokenizer = tokenizer_.get();
     job.base_digest = std::string(64, 'a');
     job.grids = std::move(grids);
@@ -181,6 +182,21 @@ TEST_F(StudyTest, ACellWithoutStepsIsCalibratedOnly) {
   ASSERT_EQ(results.size(), 1);
   EXPECT_TRUE(results[0]["log"].empty());
   EXPECT_EQ(results[0]["texts"][0]["budgets"].size(), 2);
+}
+
+// As on a CPU and on a GPU.
+TEST_F(StudyTest, ACellOfAnotherNumberTypeIsAnother) {
+  json object = Tails();
+  object.erase("axes");
+  object["run"]["stages"] = json::array();
+  ASSERT_TRUE(Run({Grid("calibrated", object)}).ok());
+  const json before = Results("calibrated")[0];
+  const FrozenLlama half(checkpoint_->config(), checkpoint_->weights(),
+                         at::TensorOptions(at::kBFloat16));
+  ASSERT_TRUE(Run({Grid("calibrated", object)}, nullptr, &half).ok());
+  EXPECT_EQ(Said("is finished"), 0);
+  EXPECT_NE(Results("calibrated")[0]["key"], before["key"]);
+  EXPECT_NE(Results("calibrated")[0]["texts"], before["texts"]);
 }
 
 TEST_F(StudyTest, ADivergingCellIsAResult) {
