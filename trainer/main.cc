@@ -34,6 +34,7 @@
 #include "trainer/study/study.h"
 #include "trainer/token_file.h"
 #include "trainer/train.h"
+#include "trainer/without_exceptions.h"
 
 ABSL_FLAG(std::string, model, "",
           "Checkpoint: a .gguf file, or a folder with config.json, *.safetensors and "
@@ -293,7 +294,7 @@ int Main(int argc, char** argv) {
     std::cerr << kUsage << "\n";
     return kExitBadFlags;
   }
-  const absl::Status status = found->second();
+  const absl::Status status = WithoutExceptions(found->second);
   if (status.ok()) return 0;
   std::cerr << status.message() << "\n";
   return absl::IsCancelled(status) ? kExitStopped : kExitError;

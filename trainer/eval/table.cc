@@ -33,8 +33,8 @@ std::string Cell(const ordered_json& row, const Column& column) {
   std::string text = Number(value, column.digits);
   const ordered_json interval = row.value(column.interval, ordered_json());
   if (!interval.is_array()) return text;
-  return absl::StrCat(text, " [", Number(interval[0], column.digits), ", ",
-                      Number(interval[1], column.digits), "]");
+  return absl::StrCat(text, " [", Number(interval.at(0), column.digits), ", ",
+                      Number(interval.at(1), column.digits), "]");
 }
 
 std::string Table(const std::string& title, const ordered_json& rows,
@@ -81,10 +81,10 @@ std::string Buckets(const std::string& title, const ordered_json& rows) {
   ordered_json flat = ordered_json::array();
   for (const ordered_json& row : rows) {
     for (ordered_json bucket : row.value("buckets", ordered_json::array())) {
-      bucket["adapter"] = row["adapter"];
-      bucket["selected_blocks"] = row["selected_blocks"];
+      bucket["adapter"] = row.at("adapter");
+      bucket["selected_blocks"] = row.at("selected_blocks");
       bucket["positions"] =
-          absl::StrCat(bucket["from"].get<int64_t>(), " – ", bucket["to"].get<int64_t>() - 1);
+          absl::StrCat(bucket.at("from").get<int64_t>(), " – ", bucket.at("to").get<int64_t>() - 1);
       flat.push_back(bucket);
     }
   }
@@ -101,13 +101,13 @@ std::string Perplexity(const ordered_json& results) {
   const auto add = [&](const std::string& title, const ordered_json& rows) {
     absl::StrAppend(&out, Losses(title, rows), Buckets(title, rows));
   };
-  for (const ordered_json& text : results["texts"]) {
-    add(absl::StrFormat("%s: %d windows of %d, stride %d", text["text"].get<std::string>(),
-                        text["windows"].get<int64_t>(), results["window"].get<int64_t>(),
-                        results["stride"].get<int64_t>()),
-        text["rows"]);
+  for (const ordered_json& text : results.at("texts")) {
+    add(absl::StrFormat("%s: %d windows of %d, stride %d", text.at("text").get<std::string>(),
+                        text.at("windows").get<int64_t>(), results.at("window").get<int64_t>(),
+                        results.at("stride").get<int64_t>()),
+        text.at("rows"));
   }
-  if (results.contains("all")) add("All texts", results["all"]);
+  if (results.contains("all")) add("All texts", results.at("all"));
   return out;
 }
 
@@ -125,19 +125,19 @@ std::string Outcomes(const std::string& title, const ordered_json& rows) {
 
 std::string Retrieval(const ordered_json& results) {
   std::string out;
-  for (const ordered_json& group : results["groups"]) {
+  for (const ordered_json& group : results.at("groups")) {
     absl::StrAppend(
-        &out,
-        Outcomes(absl::StrFormat("%s: %d prompts, %d too long", group["group"].get<std::string>(),
-                                 group["cases"].get<int64_t>(), group["too_long"].get<int64_t>()),
-                 group["rows"]));
+        &out, Outcomes(absl::StrFormat(
+                           "%s: %d prompts, %d too long", group.at("group").get<std::string>(),
+                           group.at("cases").get<int64_t>(), group.at("too_long").get<int64_t>()),
+                       group.at("rows")));
   }
   return out;
 }
 
 std::string Generation(const ordered_json& results) {
   const std::string title =
-      absl::StrFormat("Texts of %d prompts", results["prompts"].get<int64_t>());
+      absl::StrFormat("Texts of %d prompts", results.at("prompts").get<int64_t>());
   std::vector<Column> means = {{"adapter", "adapter"}, {"selected blocks", "selected_blocks"}};
   std::vector<Column> differences = means;
   const std::vector<std::pair<const char*, std::string>> measures = {
@@ -151,10 +151,10 @@ std::string Generation(const ordered_json& results) {
   }
   means.push_back({"tokens as dense", "as_dense", "", 1});
   ordered_json sparse = ordered_json::array();
-  for (const ordered_json& row : results["rows"]) {
+  for (const ordered_json& row : results.at("rows")) {
     if (row.contains("as_dense")) sparse.push_back(row);
   }
-  std::string out = Table(title, results["rows"], means);
+  std::string out = Table(title, results.at("rows"), means);
   if (!sparse.empty()) {
     absl::StrAppend(&out,
                     Table(absl::StrCat(title, ", differences to dense"), sparse, differences));
@@ -171,9 +171,9 @@ std::string MarkdownTables(const ordered_json& results) {
   if (task == "generation") return Generation(results);
   if (task == "gsm8k") {
     return Outcomes(
-        absl::StrFormat("GSM8K: %d problems, %d shots", results["problems"].get<int64_t>(),
-                        results["shots"].get<int64_t>()),
-        results["rows"]);
+        absl::StrFormat("GSM8K: %d problems, %d shots", results.at("problems").get<int64_t>(),
+                        results.at("shots").get<int64_t>()),
+        results.at("rows"));
   }
   return "";
 }

@@ -7,7 +7,7 @@
 namespace sieve {
 
 // Results as Markdown tables, a title before each. `results` has "task" and what the evaluation of
-// that task returns.
+// that task returns: of what is not so, nlohmann::json::exception is thrown.
 std::string MarkdownTables(const nlohmann::ordered_json& results);
 
 }  // namespace sieve

@@ -155,6 +155,18 @@ std::vector<int64_t> ShownLayers(const AdapterConfig& config) {
   return shown;
 }
 
+// Of a file that `eval` wrote, or somebody else.
+absl::StatusOr<std::string> TablesOf(const std::filesystem::path& file) {
+  const absl::StatusOr<json> results = ReadJsonObject(file);
+  if (!results.ok()) return results.status();
+  try {
+    return MarkdownTables(nlohmann::ordered_json::parse(results->dump()));
+  } catch (const json::exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file.string(), " is not what eval --json writes: ", error.what()));
+  }
+}
+
 absl::StatusOr<std::string> Evaluations(const std::string& folder) {
   std::vector<std::filesystem::path> files;
   std::error_code error;
@@ -164,11 +176,10 @@ absl::StatusOr<std::string> Evaluations(const std::string& folder) {
   std::sort(files.begin(), files.end());
   std::string out;
   for (const std::filesystem::path& file : files) {
-    const absl::StatusOr<json> results = ReadJsonObject(file);
-    if (!results.ok()) return results.status();
-    const std::string tables = MarkdownTables(nlohmann::ordered_json::parse(results->dump()));
+    const absl::StatusOr<std::string> tables = TablesOf(file);
+    if (!tables.ok()) return tables.status();
     absl::StrAppend(&out, "<h3>", EscapeMarkup(file.stem().string()), "</h3>\n",
-                    HtmlOfMarkdown(tables));
+                    HtmlOfMarkdown(*tables));
   }
   return out;
 }

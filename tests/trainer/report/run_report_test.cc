@@ -101,6 +101,17 @@ TEST_F(RunReportTest, WhatIsMalformedIsNamedOrLeftOut) {
   const absl::Status status = WriteRunReport(run_, 0);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(absl::StrContains(status.message(), "bad.json")) << status;
+  for (const char* results :
+       {R"({"task": "perplexity"})", R"({"task": []})", R"({"task": "perplexity", "texts": 1})",
+        R"({"task": "retrieval", "groups": [{}]})", R"({"task": "gsm8k", "problems": "x"})",
+        R"({"task": "generation", "prompts": 1, "rows": [5]})",
+        R"({"task": "gsm8k", "problems": 1, "shots": 1,
+            "rows": [{"rate": 1, "interval": []}]})"}) {
+    std::ofstream(run_ + "/eval/bad.json") << results;
+    const absl::Status named = WriteRunReport(run_, 0);
+    EXPECT_EQ(named.code(), absl::StatusCode::kInvalidArgument) << results;
+    EXPECT_TRUE(absl::StrContains(named.message(), "bad.json")) << named;
+  }
   EXPECT_EQ(WriteRunReport(run_ + "/none", 0).code(), absl::StatusCode::kNotFound);
 }
 
