@@ -1,5 +1,7 @@
 // sieve_trainer: distils a sparse-attention adapter onto a frozen Llama, and measures adapters.
 
+#include <unistd.h>
+
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -106,6 +108,7 @@ constexpr char kUsage[] = R"(distils a sparse-attention adapter, and measures ad
 constexpr absl::Duration kLongestWaitForARank = absl::Minutes(20);
 
 constexpr int kExitError = 1;
+// Of what would fail the next time too: a job of Kubernetes is not tried again.
 constexpr int kExitBadFlags = 2;
 // Of a run that was stopped before its end: EX_TEMPFAIL of sysexits.h. Whoever restarts what failed
 // goes on with it.
@@ -144,10 +147,17 @@ absl::StatusOr<TokenFile> Tokens(const std::vector<TextSource>& sources, const M
   return TokeniseOnce(sources, *model.tokenizer, TokenFolder());
 }
 
-void StopAtSignals() {
-  std::signal(SIGTERM, Stop);
-  std::signal(SIGINT, Stop);
+void OnSignals(void (*handler)(int)) {
+  std::signal(SIGTERM, handler);
+  std::signal(SIGINT, handler);
 }
+
+// While there is nothing to save. Without a handler the first process of a container would go on.
+void EndAtSignals() {
+  OnSignals([](int) { _exit(kExitStopped); });
+}
+
+void StopAtSignals() { OnSignals(Stop); }
 
 // Rank 0 tokenises; where the others see its folder, they find it done.
 absl::StatusOr<TokenFile> SharedTokens(const std::vector<TextSource>& sources, const Model& model,
@@ -164,7 +174,11 @@ absl::StatusOr<TokenFile> SharedTokens(const std::vector<TextSource>& sources, c
 }
 
 absl::Status RunTraining() {
+  EndAtSignals();
   if (absl::GetFlag(FLAGS_out).empty()) return absl::InvalidArgumentError("--out is not given");
+  if (absl::GetFlag(FLAGS_config).empty()) {
+    return absl::InvalidArgumentError("--config is not given");
+  }
   const auto run = ReadRunConfig(absl::GetFlag(FLAGS_config), absl::GetFlag(FLAGS_data));
   if (!run.ok()) return run.status();
   const auto environment =
@@ -252,6 +266,7 @@ absl::Status RunEvaluation() {
 }
 
 absl::Status RunStudy() {
+  EndAtSignals();
   if (absl::GetFlag(FLAGS_out).empty()) return absl::InvalidArgumentError("--out is not given");
   if (absl::GetFlag(FLAGS_grid).empty()) return absl::InvalidArgumentError("--grid is not given");
   StudyJob job;
@@ -282,6 +297,12 @@ absl::Status RunReport() {
   return WriteRunReport(out, BaseParameters((*checkpoint)->config()));
 }
 
+// Training itself has no INVALID_ARGUMENT once it has begun.
+int ExitStatusOf(const absl::Status& status) {
+  if (absl::IsCancelled(status)) return kExitStopped;
+  return absl::IsInvalidArgument(status) ? kExitBadFlags : kExitError;
+}
+
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   command_line.assign(argv, argv + argc);
@@ -297,7 +318,7 @@ int Main(int argc, char** argv) {
   const absl::Status status = WithoutExceptions(found->second);
   if (status.ok()) return 0;
   std::cerr << status.message() << "\n";
-  return absl::IsCancelled(status) ? kExitStopped : kExitError;
+  return ExitStatusOf(status);
 }
 
 }  // namespace
