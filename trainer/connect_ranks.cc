@@ -93,8 +93,9 @@ class ConnectedRanks : public Ranks {
 
   const RankEnvironment self_;
   const c10::intrusive_ptr<c10d::Store> store_;
-  const c10::intrusive_ptr<Gloo> gloo_;
+  // Destroyed after gloo_, whose closed connections tell the others at once that this rank ended.
   std::unique_ptr<Nccl> nccl_;
+  const c10::intrusive_ptr<Gloo> gloo_;
 };
 
 c10::intrusive_ptr<c10d::Store> OpenStore(const RankEnvironment& self,

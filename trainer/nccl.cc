@@ -36,7 +36,6 @@ struct Library {
                    Communicator communicator, Stream stream) = nullptr;
   int (*async_error)(Communicator communicator, int* error) = nullptr;
   int (*abort)(Communicator communicator) = nullptr;
-  int (*destroy)(Communicator communicator) = nullptr;
   const char* (*error_string)(int error) = nullptr;
 
   absl::Status Check(int error) const {
@@ -61,7 +60,6 @@ absl::StatusOr<Library> OpenLibrary() {
   find("ncclBroadcast", &library.broadcast);
   find("ncclCommGetAsyncError", &library.async_error);
   find("ncclCommAbort", &library.abort);
-  find("ncclCommDestroy", &library.destroy);
   find("ncclGetErrorString", &library.error_string);
   if (!complete) return absl::UnavailableError("libnccl.so.2 is no NCCL 2");
   return library;
@@ -73,7 +71,9 @@ class NcclGroup : public Nccl {
       : library_(library), communicator_(communicator), device_(device), timeout_(timeout) {}
 
   ~NcclGroup() override {
-    if (communicator_ != nullptr) library_.destroy(communicator_);
+    // Every operation was waited for. ncclCommDestroy would wait for the other ranks, of which one
+    // may be gone.
+    if (communicator_ != nullptr) library_.abort(communicator_);
   }
 
   absl::Status Sum(const at::Tensor& tensor) override {
