@@ -62,12 +62,20 @@ Scalars ScalarsOf(const StepReport& report) {
   return scalars;
 }
 
+// A crash may have cut the last line: what is added then must not become a part of it.
+bool EndsWithinALine(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return file.seekg(-1, std::ios::end) && file.get() != '\n';
+}
+
 }  // namespace
 
 absl::StatusOr<RunLog> RunLog::Open(const std::string& folder, std::ostream* progress) {
   absl::StatusOr<EventFile> events = EventFile::Create(folder + "/tensorboard");
   if (!events.ok()) return events.status();
+  const bool cut = EndsWithinALine(folder + kFile);
   RunLog log(folder + kFile, *std::move(events), progress);
+  if (cut) log.lines_ << '\n' << std::flush;
   if (!log.lines_) return absl::UnavailableError(absl::StrCat("cannot write ", log.path_));
   return log;
 }

@@ -64,7 +64,7 @@ TEST_F(RunLogTest, AStepThatWasDoneAgainCountsOnce) {
     for (int step = 1; step <= 3; ++step) ASSERT_TRUE(log->Add(Report(1, step, 1)).ok());
     ASSERT_TRUE(log->Add(Report(2, 1, 1)).ok());
   }
-  std::ofstream(folder_ + "/log.jsonl", std::ios::app) << "{\"stage\": 1, \"st\n";
+  std::ofstream(folder_ + "/log.jsonl", std::ios::app) << "{\"stage\": 1, \"st";
   auto log = RunLog::Open(folder_, nullptr);
   ASSERT_TRUE(log->Add(Report(1, 3, 2)).ok());
   const json lines = ReadRunLog(folder_);
