@@ -336,6 +336,10 @@ Tensors AttendChunk(const Chunk& chunk, const SparseAttentionOptions& options) {
 
 }  // namespace
 
+int64_t QueriesWithCandidates(const AdapterConfig& config, int64_t tokens) {
+  return std::max<int64_t>(0, tokens - (config.sink_blocks + config.window_blocks + 1) * kBlock);
+}
+
 SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterConfig& config,
                                       const LayerTensors& layer, const AttentionInputs& inputs,
                                       const SparseAttentionOptions& options) {
@@ -375,8 +379,7 @@ SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterCon
           .copy_(chunk[4]);
     }
   }
-  const int64_t open = std::max<int64_t>(
-      0, tokens - (config.sink_blocks + config.window_blocks + 1) * kBlock);  // with candidates
+  const int64_t open = QueriesWithCandidates(config, tokens);
   const double rows = static_cast<double>(state.k.size(0) * config.num_heads);
   result.heads = at::cat(outputs, 3).flatten(1, 2).to(inputs.q.scalar_type());
   result.selector_loss = loss;

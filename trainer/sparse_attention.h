@@ -40,6 +40,9 @@ struct SparseAttentionResult {
   at::Tensor chosen = {};
 };
 
+// Of the first `tokens` queries of a sequence, those that have blocks to choose from.
+int64_t QueriesWithCandidates(const AdapterConfig& config, int64_t tokens);
+
 // The attention of an adapter's layer as docs/adapters.md has it: differentiable, but for the
 // choice of blocks. Prompts alone: with query_tile the tokens of a tile share their choice.
 SparseAttentionResult SparseAttention(const FrozenLlama& llama, const AdapterConfig& config,

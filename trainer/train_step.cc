@@ -2,6 +2,7 @@
 
 #include "trainer/batches.h"
 #include "trainer/optimizer.h"
+#include "trainer/sparse_attention.h"
 
 namespace sieve {
 namespace {
@@ -10,31 +11,39 @@ namespace {
 struct Counts {
   int64_t tokens = 0;
   int64_t answers = 0;
+  int64_t choices = 0;  // queries with blocks to choose from, which the selector's loss is of
 };
 
-Counts CountsOf(const TokenFile& corpus, absl::Span<const Pack> packs) {
+Counts CountsOf(const StepInputs& in, absl::Span<const Pack> packs) {
   Counts counts;
   for (const Pack& pack : packs) {
     counts.tokens += TokensOf(pack);
-    counts.answers += AnswersOf(corpus.answers(), pack);
+    counts.answers += AnswersOf(in.corpus->answers(), pack);
+    for (const Sequence& row : pack) {
+      counts.choices += QueriesWithCandidates(*in.adapter, row.length);
+    }
   }
   return counts;
+}
+
+double Share(int64_t own, int64_t step) {
+  return own > 0 ? static_cast<double>(own) / static_cast<double>(step) : 0;
 }
 
 // Adds the gradients of a batch and its share of the losses.
 void DistillBatch(const StepInputs& in, const StageConfig& stage, const Pack& rows,
                   const Counts& step, int64_t selected_blocks, const TrainingState& state,
                   DistillLosses* losses) {
-  const Counts own = CountsOf(*in.corpus, {rows});
+  const Counts own = CountsOf(in, {rows});
   const TokenBatch batch =
       MakeTokenBatch(in.corpus->tokens(), in.corpus->answers(), rows, in.llama->options().device());
-  const double share = static_cast<double>(own.tokens) / static_cast<double>(step.tokens);
-  const double answers =
-      own.answers > 0 ? static_cast<double>(own.answers) / static_cast<double>(step.answers) : 0;
+  const double share = Share(own.tokens, step.tokens);
+  const double answers = Share(own.answers, step.answers);
+  const double choices = Share(own.choices, step.choices);
   const DistillOptions options = {.selected_blocks = selected_blocks,
                                   .query_chunk = in.run->query_chunk,
                                   .logit_rows = in.run->logit_rows,
-                                  .selector_weight = stage.selector_weight,
+                                  .selector_weight = stage.selector_weight * choices / share,
                                   .weight = share,
                                   .task_weight = stage.task_weight * answers / share,
                                   .real = batch.real,
@@ -45,7 +54,7 @@ void DistillBatch(const StepInputs& in, const StageConfig& stage, const Pack& ro
           : DistillLayers(*in.llama, *in.adapter, state.layers, batch.tokens, options);
   losses->total += more.total * share;
   losses->output += more.output * share;
-  losses->selector += more.selector * share;
+  losses->selector += more.selector * choices;
   losses->kl += more.kl * share;
   losses->task += more.task * answers;
 }
@@ -92,7 +101,7 @@ absl::Status SumGradients(Ranks& ranks, std::vector<Parameter>* parameters) {
 absl::StatusOr<StepResult> TrainStep(const StepInputs& in, absl::Span<const Pack> packs,
                                      int64_t selected_blocks, TrainingState* state) {
   const StageConfig& stage = in.run->stages[state->stage];
-  const Counts step = CountsOf(*in.corpus, packs);
+  const Counts step = CountsOf(in, packs);
   StepResult result;
   result.tokens = step.tokens;
   const size_t part_size = stage.sequences_at_once;

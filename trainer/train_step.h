@@ -28,7 +28,9 @@ struct StepInputs {
 };
 
 struct StepResult {
-  DistillLosses losses;  // means over the tokens of all ranks
+  // Means over what all ranks have: tokens, for the selector queries with candidates, for the task
+  // answers.
+  DistillLosses losses;
   double gradient_norm = 0;
   int64_t tokens = 0;    // of all ranks, without padding
   bool stopped = false;  // whether any rank is to stop

@@ -290,7 +290,8 @@ TEST_F(TrainTest, ShortDocumentsAreTrainedOnWithTheirAnswers) {
   }
 }
 
-// Means are over a step's tokens and answers, however many sequences are in memory at a time.
+// Means are over a step's tokens, answers and queries with candidates, however many sequences are
+// in memory at a time.
 TEST_F(TrainTest, HowAStepIsDividedDoesNotMatter) {
   WriteQuestions();
   const std::string run = R"({
@@ -299,7 +300,7 @@ TEST_F(TrainTest, HowAStepIsDividedDoesNotMatter) {
     "sequence_length": 330,
     "calibration_sequences": 4,
     "stages": [{"kind": "end_to_end", "steps": 1, "sequences": 12, "sequences_at_once": $N,
-                "selected_blocks": [1], "selector_weight": 0, "task_weight": 0.5}]
+                "selected_blocks": [1], "selector_weight": 2, "task_weight": 0.5}]
   })";
   std::vector<nlohmann::json> steps;
   for (const char* at_once : {"1", "12"}) {
@@ -308,7 +309,7 @@ TEST_F(TrainTest, HowAStepIsDividedDoesNotMatter) {
     ASSERT_TRUE(TrainTo(at_once).ok());
     steps.push_back(Steps(at_once).at(0));
   }
-  for (const char* key : {"loss", "kl", "task", "gradient_norm"}) {
+  for (const char* key : {"loss", "kl", "selector", "task", "gradient_norm"}) {
     const double expected = steps[0][key];
     EXPECT_GT(expected, 0) << key;
     EXPECT_NEAR(steps[1][key].get<double>(), expected, 1e-4 * expected) << key;
