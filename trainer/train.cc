@@ -79,8 +79,10 @@ class Training {
 
   // Rank 0 begins or goes on; the others get its state.
   absl::Status Begin() {
+    absl::Status status = CheckSameRun(fingerprint_, ranks_);
+    if (!status.ok()) return status;
     if (leads()) {
-      const absl::Status status = BeginOrGoOn();
+      status = BeginOrGoOn();
       if (!status.ok()) return status;
     } else {
       state_.layers = ZeroLayers(job_.adapter, job_.llama->options().device());

@@ -1,5 +1,6 @@
 #include "trainer/training_state.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "model/checkpoint/json.h"
 #include "model/checkpoint/safetensors.h"
 #include "model/checkpoint/safetensors_writer.h"
+#include "model/checkpoint/sha256_stream.h"
 
 namespace sieve {
 namespace {
@@ -144,6 +146,28 @@ absl::Status LoadState(const std::vector<StageConfig>& stages, const std::string
   }
   status = GetField(*progress, "mean_loss", state->mean_loss);
   return status.ok() ? ReadTensors(dir + "/" + kTensorsFile, state) : status;
+}
+
+absl::Status CheckSameRun(const std::string& fingerprint, Ranks& ranks) {
+  if (ranks.size() == 1) return absl::OkStatus();
+  Sha256Stream stream;
+  stream.AddText(fingerprint);
+  const std::string digest = stream.HexDigest();
+  const at::Tensor own = at::empty({std::ssize(digest)}, at::kDouble);
+  std::copy(digest.begin(), digest.end(), own.data_ptr<double>());
+  const at::Tensor first = own.clone();
+  absl::Status status = ranks.Share(first);
+  if (!status.ok()) return status;
+  const bool differs = !at::equal(own, first);
+  const at::Tensor others = at::full({}, differs ? 1.0 : 0.0, at::kDouble);
+  status = ranks.Sum(others);
+  if (!status.ok()) return status;
+  const int64_t count = static_cast<int64_t>(others.item<double>());
+  if (count == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(count, " of ", ranks.size(), " ranks have another run than rank 0",
+                   differs ? ", this one too" : "",
+                   ": all need the same --config, --model and texts in --data"));
 }
 
 absl::Status ShareState(const std::vector<StageConfig>& stages, Ranks& ranks,

@@ -38,6 +38,10 @@ absl::Status SaveState(const TrainingState& state, const std::string& fingerprin
 absl::Status LoadState(const std::vector<StageConfig>& stages, const std::string& fingerprint,
                        const std::string& dir, TrainingState* state);
 
+// FAILED_PRECONDITION on every rank when one has another fingerprint than rank 0; the errors of
+// Ranks.
+absl::Status CheckSameRun(const std::string& fingerprint, Ranks& ranks);
+
 // Gives all ranks the state of rank 0. On the others the layers have the right shapes. The errors
 // of Ranks.
 absl::Status ShareState(const std::vector<StageConfig>& stages, Ranks& ranks, TrainingState* state);

@@ -69,7 +69,8 @@ class EndingRanks : public Ranks {
 struct Options {
   int sequences = 2;
   int stopped_rank = -1;  // which is told to stop
-  int ending_rank = -1;   // which ends in its third sum
+  int ending_rank = -1;   // which ends in a sum of its second step
+  int other_rank = -1;    // which reads another run
 };
 
 class ParallelTrainingTest : public testing::Test {
@@ -97,6 +98,7 @@ class ParallelTrainingTest : public testing::Test {
     for (size_t at; (at = text.find("$N")) != std::string::npos;) {
       text.replace(at, 2, std::to_string(options.sequences));
     }
+    if (options.other_rank == ranks.rank()) text.replace(text.find("300"), 3, "299");
     const std::string path = testing::TempDir() + "/run.json";
     std::ofstream(path) << text;
     const auto run = ReadRunConfig(path, folder_);
@@ -105,7 +107,7 @@ class ParallelTrainingTest : public testing::Test {
     const auto corpus = TokeniseOnce(run->corpus, *tokenizer, folder_ + "/tokens");
     if (!corpus.ok()) return corpus.status().ToString();
     const std::atomic<bool> stop = options.stopped_rank == ranks.rank();
-    EndingRanks ending(&ranks, 2);
+    EndingRanks ending(&ranks, 3);  // one before the first step, two in each
     return sieve::Train({.llama = &llama,
                          .adapter = *adapter,
                          .run = &*run,
@@ -200,6 +202,15 @@ TEST_F(ParallelTrainingTest, OneThatIsStoppedStopsAllAndAnyNumberGoesOn) {
   }
   ASSERT_EQ(TrainOn(1, "parts", {}), Texts({"OK"}));
   EXPECT_EQ(Tensors("parts"), Tensors("whole"));
+}
+
+TEST_F(ParallelTrainingTest, OneWithAnotherRunIsRefusedByAll) {
+  const Texts texts = TrainOn(3, "out", {.sequences = 3, .other_rank = 1});
+  for (const std::string& text : texts) {
+    EXPECT_TRUE(absl::StrContains(text, "FAILED_PRECONDITION: 1 of 3 ranks")) << text;
+    EXPECT_EQ(absl::StrContains(text, "this one"), &text == &texts[1]) << text;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/out"));
 }
 
 TEST_F(ParallelTrainingTest, OneThatEndsEndsTheOthers) {
