@@ -110,7 +110,8 @@ class Joiner {
 
   absl::Status Add(Document document) {
     if (!document.turns.empty()) return each_(std::move(document));
-    if (joined_ > 0) open_.passages.push_back({.text = kEmptyLine});
+    // Not a passage of its own, which would be encoded apart from what follows.
+    if (joined_ > 0) document.passages.front().text.insert(0, kEmptyLine);
     for (Passage& passage : document.passages) open_.passages.push_back(std::move(passage));
     return ++joined_ == count_ ? Finish() : absl::OkStatus();
   }

@@ -62,6 +62,8 @@ void AddSource(const TextSource& source, Sha256Stream* stream) {
   for (const std::string& field : source.fields) stream->AddText(field);
   stream->AddNumber(static_cast<uint64_t>(source.format));
   stream->AddNumber(source.join);
+  // Files of a version that encoded the empty line by itself are not taken.
+  if (source.join > 1) stream->AddText("empty line before the next");
   const RetrievalOptions& retrieval = source.retrieval;
   for (const int64_t number : {retrieval.documents, retrieval.tokens}) stream->AddNumber(number);
   stream->AddNumber(retrieval.facts.size());

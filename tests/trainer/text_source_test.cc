@@ -112,6 +112,24 @@ TEST_F(TextSourceTest, Gsm8kMarksTheAnswerAndDocumentsAreJoined) {
                    "Question: 3?\nAnswer:[ #### 3]"}));
 }
 
+// Each passage is encoded by itself: an empty line at the end of one is other tokens than before
+// a word.
+TEST_F(TextSourceTest, AnEmptyLineIsEncodedWithWhatFollows) {
+  const TextSource source = {.path = Write("q.jsonl",
+                                           "{\"question\": \"1?\", \"answer\": \"#### 1\"}\n"
+                                           "{\"question\": \"2?\", \"answer\": \"#### 2\"}\n"),
+                             .format = TextFormat::kGsm8k,
+                             .join = 2};
+  Texts passages;
+  const absl::Status status = ReadDocuments(source, [&](const Document& document) {
+    for (const Passage& passage : document.passages) passages.push_back(passage.text);
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(passages,
+            Texts({"Question: 1?\nAnswer:", " #### 1", "\n\nQuestion: 2?\nAnswer:", " #### 2"}));
+}
+
 TEST_F(TextSourceTest, ChatsAreMessagesOrFields) {
   const TextSource source = {
       .path =
