@@ -11,6 +11,7 @@
 #include "kernels/matmul.h"
 #include "kernels/merge.h"
 #include "kernels/paged_attention.h"
+#include "model/attention/block_score_of.h"
 #include "model/attention/candidate_blocks.h"
 #include "model/cache/geometry.h"
 
@@ -174,24 +175,9 @@ class PieceAttention {
 
   // The kernel's name of the selector; prepares the queries that it reads.
   BlockScore Score() {
-    switch (c_.selector) {
-      case Selector::kMax:
-        return BlockScore::kMax;
-      case Selector::kQuest:
-        return BlockScore::kQuest;
-      case Selector::kQuestMean:
-        return BlockScore::kQuestMean;
-      case Selector::kCompressed:
-        return BlockScore::kCompressed;
-      case Selector::kIndex:
-        ProjectToIndex();
-        return BlockScore::kIndex;
-      case Selector::kGate:
-        ProjectToGate();
-        return BlockScore::kGate;
-      default:
-        return BlockScore::kMean;
-    }
+    if (c_.selector == Selector::kIndex) ProjectToIndex();
+    if (c_.selector == Selector::kGate) ProjectToGate();
+    return BlockScoreOf(c_.selector);
   }
 
   void ProjectToIndex() {

@@ -12,6 +12,7 @@
 #include "kernels/cuda/entry_mlp.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/sparse_attention.h"
+#include "model/attention/block_score_of.h"
 #include "model/cache/geometry.h"
 #include "model/cuda/carver.h"
 #include "model/cuda/cuda_status.h"
@@ -142,25 +143,6 @@ cudaError_t Compress(const CudaAdapter& adapter, const CudaAdapterLayer& w,
   return cudaSuccess;
 }
 
-BlockScore ScoreOf(Selector selector) {
-  switch (selector) {
-    case Selector::kMax:
-      return BlockScore::kMax;
-    case Selector::kQuest:
-      return BlockScore::kQuest;
-    case Selector::kQuestMean:
-      return BlockScore::kQuestMean;
-    case Selector::kCompressed:
-      return BlockScore::kCompressed;
-    case Selector::kIndex:
-      return BlockScore::kIndex;
-    case Selector::kGate:
-      return BlockScore::kGate;
-    default:
-      return BlockScore::kMean;
-  }
-}
-
 // One wave in one layer.
 class Wave {
  public:
@@ -203,7 +185,7 @@ class Wave {
     if (wave_.row.logits > 0) {
       SIEVE_TRY_CUDA(Project());
       SIEVE_TRY_CUDA(cuda::BlockLogits({.batch = batch_,
-                                        .score = ScoreOf(c_.selector),
+                                        .score = BlockScoreOf(c_.selector),
                                         .layout = adapter_.layout(),
                                         .summaries = layer_.summaries,
                                         .projected = scratch_.projected,

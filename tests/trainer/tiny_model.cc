@@ -51,4 +51,11 @@ Adapter SeededAdapter(const AdapterConfig& config, uint64_t seed) {
   return adapter;
 }
 
+std::string SeededLetters(int64_t count, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::string text(count, ' ');
+  for (char& c : text) c = static_cast<char>('a' + random() % 26);
+  return text;
+}
+
 }  // namespace sieve

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "model/adapter/adapter.h"
 #include "model/checkpoint/checkpoint.h"
@@ -18,6 +19,9 @@ AdapterConfig TinyAdapterConfig(const ModelConfig& model);
 
 // Random tensors of every kind that the options ask for.
 Adapter SeededAdapter(const AdapterConfig& config, uint64_t seed);
+
+// A text of small letters, each a token of that model.
+std::string SeededLetters(int64_t count, uint64_t seed);
 
 }  // namespace sieve
 

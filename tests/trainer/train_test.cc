@@ -9,7 +9,6 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -51,10 +50,7 @@ class TrainTest : public testing::Test {
         folder_(testing::TempDir() + "/run") {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
-    std::mt19937_64 random(1);
-    std::string text(5000, ' ');
-    for (char& c : text) c = static_cast<char>('a' + random() % 26);
-    std::ofstream(folder_ + "/text.txt") << text;
+    std::ofstream(folder_ + "/text.txt") << SeededLetters(5000, 1);
     Read(kRun);
   }
 
